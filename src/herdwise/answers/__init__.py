@@ -1,0 +1,1 @@
+"""What a completion says, and which answers agree."""

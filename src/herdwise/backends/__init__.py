@@ -1,0 +1,1 @@
+"""Reach one candidate."""

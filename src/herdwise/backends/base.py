@@ -1,0 +1,64 @@
+"""The backend seam: one object per candidate, which turns a chat request into a completion."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from herdwise.core.completion import Chunk, Completion
+from herdwise.core.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a probe of the upstream found.
+
+    Args:
+        reachable: whether it answered at all.
+        detail: for people: the error, or what it serves.
+        models: names that it lists, None when it has no list.
+    """
+
+    reachable: bool
+    detail: str = ""
+    models: tuple[str, ...] | None = None
+
+
+class Backend(ABC):
+    """Reaches one candidate. Made once, used by many requests at the same time.
+
+    ``body`` is an OpenAI chat-completions request as the client sent it, unknown fields included; a
+    backend sets ``model`` to the upstream's own name and passes the rest on. Errors are raised as
+    ``herdwise.core.errors.BackendError``, and never retried here: the policy decides what follows.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    async def complete(self, body: Mapping[str, Any]) -> Completion:
+        """One whole answer.
+
+        Raises:
+            BackendError: when this candidate cannot answer.
+        """
+
+    @abstractmethod
+    def stream(self, body: Mapping[str, Any]) -> AsyncIterator[Chunk]:
+        """The answer in pieces; closing the iterator closes the upstream call.
+
+        Raises:
+            BackendError: before the first chunk, or in the midst of the stream.
+        """
+
+    @abstractmethod
+    async def probe(self) -> Health:
+        """Is it reachable, and does it know its model? Costs no tokens."""
+
+    async def close(self) -> None:
+        """Give back connections."""
+        return
+
+
+BACKENDS: Registry[Backend] = Registry("backend", "herdwise.backends")

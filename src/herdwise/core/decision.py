@@ -1,0 +1,112 @@
+"""Goals (what the user wants) and Estimates (what is predicted): frozen values a decision is made of."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+CostKind = Literal["usd", "active_params", "latency", "calls"]
+COST_KINDS: tuple[CostKind, ...] = ("usd", "active_params", "latency", "calls")
+
+
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """Hard limits. A candidate whose value for a constraint is unknown does not meet it.
+
+    Args:
+        max_cost_usd: predicted USD for this query.
+        max_params_b: total parameters, billions.
+        max_active_params_b: active parameters, billions.
+        max_latency_s: predicted seconds.
+        max_output_tokens: predicted length of the answer.
+        open_weights_only: only candidates whose weights can be had.
+        licences: allowed licences; empty = any.
+        released_after: first allowed day of release.
+        tags: tags that a candidate must all carry, such as "on-premises".
+        candidates: allowed names; None = all.
+    """
+
+    max_cost_usd: float | None = None
+    max_params_b: float | None = None
+    max_active_params_b: float | None = None
+    max_latency_s: float | None = None
+    max_output_tokens: float | None = None
+    open_weights_only: bool = False
+    licences: frozenset[str] = frozenset()
+    released_after: dt.date | None = None
+    tags: frozenset[str] = frozenset()
+    candidates: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """Soft goals (Tryage's flags): a weight each, 0 = indifferent.
+
+    ``quality`` weighs predicted quality; the others weigh a value scaled to [0, 1] over the admitted
+    candidates (0 = the best of them), taken from the utility. An unknown value counts as the worst.
+    """
+
+    quality: float = 1.0
+    cost: float = 0.0
+    size: float = 0.0
+    latency: float = 0.0
+    recency: float = 0.0
+    brevity: float = 0.0
+
+    @property
+    def neutral(self) -> bool:
+        """Whether only quality counts."""
+        return not (self.cost or self.size or self.latency or self.recency or self.brevity)
+
+
+@dataclass(frozen=True, slots=True)
+class Goals:
+    """What one request (or a config's default) asks of routing.
+
+    Args:
+        cost_weight: lambda in utility = quality - cost_weight * cost, per unit of ``cost_kind``.
+        cost_kind: usd (USD per query), active_params (billions), latency (s) or calls.
+        min_quality: below it for every expert, the generalist answers.
+        generalist: name of the candidate that answers then.
+        constraints: hard limits.
+        preferences: soft weights.
+        max_calls, max_seconds, max_total_usd: budget for the whole request; None = no limit.
+    """
+
+    cost_weight: float = 0.0
+    cost_kind: CostKind = "usd"
+    min_quality: float | None = None
+    generalist: str | None = None
+    constraints: Constraints = field(default_factory=Constraints)
+    preferences: Preferences = field(default_factory=Preferences)
+    max_calls: int | None = None
+    max_seconds: float | None = None
+    max_total_usd: float | None = None
+
+    def replace(self, **changes: Any) -> Goals:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """Predictions for one query, one value per candidate; NaN = unknown, never zero.
+
+    Args:
+        quality: ``(m,)`` calibrated expected quality in [0, 1].
+        quality_std: ``(m,)`` standard error of that expectation, or None when the predictor states none.
+        cost_usd: ``(m,)`` USD for this query.
+        latency_s: ``(m,)`` seconds.
+        output_tokens: ``(m,)`` tokens of the answer.
+        origin: where quality comes from: "router", or "declared" before one is trained.
+    """
+
+    quality: np.ndarray
+    quality_std: np.ndarray | None
+    cost_usd: np.ndarray
+    latency_s: np.ndarray
+    output_tokens: np.ndarray
+    origin: str = "router"

@@ -1,0 +1,39 @@
+"""Prices (USD per million tokens) and costs (USD per query). Unknown stays unknown, never zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a provider charges, in USD per million tokens.
+
+    >>> Price(input_usd_per_mtok=0.5, output_usd_per_mtok=1.5).cost_usd(1_000_000, 2_000_000)
+    3.5
+    >>> Price(input_usd_per_mtok=0.5, output_usd_per_mtok=None).cost_usd(10, 10) is None
+    True
+    """
+
+    input_usd_per_mtok: float | None
+    output_usd_per_mtok: float | None
+
+    @property
+    def known(self) -> bool:
+        """Whether a cost can be computed from this price."""
+        return self.input_usd_per_mtok is not None and self.output_usd_per_mtok is not None
+
+    def cost_usd(self, input_tokens: float | None, output_tokens: float | None) -> float | None:
+        """USD for one call; None where the price or a token count is unknown."""
+        if (
+            self.input_usd_per_mtok is None
+            or self.output_usd_per_mtok is None
+            or input_tokens is None
+            or output_tokens is None
+        ):
+            return None
+        return (input_tokens * self.input_usd_per_mtok + output_tokens * self.output_usd_per_mtok) / 1e6
+
+
+UNKNOWN_PRICE = Price(None, None)
+FREE = Price(0.0, 0.0)

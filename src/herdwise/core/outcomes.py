@@ -1,0 +1,211 @@
+"""OutcomeTable: what each candidate did on each query, as columns.
+
+Rows are (query, candidate, sample); a pair without a row was not run. ``matrix`` gives the dense
+``(n_queries, n_candidates)`` view that learning and replay use, NaN where unknown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from herdwise.core.candidate import Herd
+from herdwise.core.errors import InputError
+from herdwise.core.query import Query
+
+#: Numeric outcome columns, all float, NaN = unknown.
+NUMERIC_COLUMNS = (
+    "quality",
+    "correct",
+    "cost_usd",
+    "latency_s",
+    "input_tokens",
+    "output_tokens",
+    "output_chars",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class OutcomeTable:
+    """Recorded outcomes of a herd on queries.
+
+    Args:
+        herd: the candidates, in column order.
+        query_ids: ``(n,)`` unique ids.
+        texts: ``(n,)`` query texts.
+        benchmarks: ``(n,)`` benchmark names.
+        splits: ``(n,)`` split names, None where a query belongs to none.
+        query_index: ``(k,)`` int, row -> query.
+        candidate_index: ``(k,)`` int, row -> candidate.
+        sample: ``(k,)`` int, 0 for the first or only sample.
+        values: numeric columns of ``NUMERIC_COLUMNS`` that were recorded, each ``(k,)`` float32 or float64.
+        answers: ``(k,)`` extracted answers (str or None), or None when none were recorded.
+        categories, references, tools: optional ``(n,)`` query columns.
+        source: the text of SOURCE.md.
+        name: what to call the table in messages.
+    """
+
+    herd: Herd
+    query_ids: Sequence[str]
+    texts: Sequence[str]
+    benchmarks: Sequence[str]
+    splits: Sequence[str | None]
+    query_index: np.ndarray
+    candidate_index: np.ndarray
+    sample: np.ndarray
+    values: dict[str, np.ndarray]
+    answers: np.ndarray | None = None
+    categories: Sequence[str | None] | None = None
+    references: Sequence[str | None] | None = None
+    tools: Sequence[str | None] | None = None
+    source: str = ""
+    name: str = ""
+    _cache: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @property
+    def n_queries(self) -> int:
+        """Number of queries."""
+        return len(self.query_ids)
+
+    @property
+    def n_candidates(self) -> int:
+        """Number of candidates."""
+        return len(self.herd)
+
+    @property
+    def n_outcomes(self) -> int:
+        """Number of recorded (query, candidate, sample) rows."""
+        return len(self.query_index)
+
+    def has(self, column: str) -> bool:
+        """Whether a numeric column was recorded with at least one value."""
+        return column in self.values and bool(np.isfinite(self.values[column]).any())
+
+    def matrix(self, column: str = "quality") -> np.ndarray:
+        """Dense ``(n, m)`` float32 view of one numeric column, samples averaged, NaN = unknown.
+
+        Raises:
+            InputError: when the column was not recorded.
+        """
+        if column not in self._cache:
+            if column not in self.values:
+                raise InputError(
+                    f"{self.name or 'these outcomes'} have no column {column!r}.",
+                    remedy=f"Recorded: {', '.join(sorted(self.values))}.",
+                )
+            value = np.asarray(self.values[column], dtype=np.float64)
+            known = np.isfinite(value)
+            shape = (self.n_queries, self.n_candidates)
+            flat = self.query_index[known].astype(np.int64) * shape[1] + self.candidate_index[known]
+            total = np.bincount(flat, weights=value[known], minlength=shape[0] * shape[1])
+            count = np.bincount(flat, minlength=shape[0] * shape[1])
+            with np.errstate(invalid="ignore"):
+                dense = (total / np.where(count == 0, np.nan, count)).reshape(shape)
+            dense = dense.astype(np.float32)
+            dense.flags.writeable = False
+            self._cache[column] = dense
+        return self._cache[column]
+
+    def answer_matrix(self) -> np.ndarray:
+        """Dense ``(n, m)`` object view of the first sample's answers, None where none could be read."""
+        dense = np.full((self.n_queries, self.n_candidates), None, dtype=object)
+        if self.answers is not None:
+            first = self.sample == 0
+            dense[self.query_index[first], self.candidate_index[first]] = self.answers[first]
+        return dense
+
+    def coverage(self, column: str = "quality") -> np.ndarray:
+        """Share of the queries that each candidate has a value for, ``(m,)``."""
+        if self.n_queries == 0:
+            return np.zeros(self.n_candidates)
+        return np.asarray(np.isfinite(self.matrix(column)).mean(axis=0))
+
+    def split_names(self) -> list[str]:
+        """Distinct split names, sorted."""
+        return sorted({s for s in self.splits if s is not None})
+
+    def split(self, name: str) -> OutcomeTable:
+        """The queries of one split.
+
+        Raises:
+            InputError: when no query belongs to it.
+        """
+        chosen = np.array([s == name for s in self.splits], dtype=bool)
+        if not chosen.any():
+            known = ", ".join(self.split_names()) or "none"
+            raise InputError(
+                f"{self.name or 'the table'} has no query in split {name!r}.",
+                remedy=f"Its splits: {known}. Name one with --train-split or --test-split.",
+            )
+        return self.take(np.flatnonzero(chosen))
+
+    def take(self, index: np.ndarray) -> OutcomeTable:
+        """The queries at ``index`` (int positions without repeats), in that order, with their outcomes."""
+        index = np.asarray(index)
+        if index.dtype == bool:
+            index = np.flatnonzero(index)
+        rows: list[int] = index.tolist()
+        position = np.full(self.n_queries, -1, dtype=np.int64)
+        position[index] = np.arange(len(index))
+        moved = position[self.query_index]
+        keep = moved >= 0
+
+        def pick(column: Sequence[str | None] | None) -> list[str | None] | None:
+            return None if column is None else [column[i] for i in rows]
+
+        return replace(
+            self,
+            query_ids=[self.query_ids[i] for i in rows],
+            texts=[self.texts[i] for i in rows],
+            benchmarks=[self.benchmarks[i] for i in rows],
+            splits=[self.splits[i] for i in rows],
+            categories=pick(self.categories),
+            references=pick(self.references),
+            tools=pick(self.tools),
+            query_index=moved[keep].astype(np.int32),
+            candidate_index=self.candidate_index[keep],
+            sample=self.sample[keep],
+            values={k: v[keep] for k, v in self.values.items()},
+            answers=None if self.answers is None else self.answers[keep],
+            _cache={},
+        )
+
+    def restrict(self, names: Iterable[str]) -> OutcomeTable:
+        """Only the named candidates, in the herd's order; queries stay.
+
+        Raises:
+            UnknownNameError: when one of them is not in the herd.
+        """
+        herd = self.herd.subset(names)
+        column = np.array([herd.index(c.name) if c.name in herd else -1 for c in self.herd], dtype=np.int64)
+        moved = column[self.candidate_index] if len(self.candidate_index) else self.candidate_index
+        keep = moved >= 0
+        return replace(
+            self,
+            herd=herd,
+            query_index=self.query_index[keep],
+            candidate_index=moved[keep].astype(np.int32),
+            sample=self.sample[keep],
+            values={k: v[keep] for k, v in self.values.items()},
+            answers=None if self.answers is None else self.answers[keep],
+            _cache={},
+        )
+
+    def queries(self) -> list[Query]:
+        """The queries as routing sees them."""
+        return [
+            Query(text=text, id=id_, benchmark=benchmark)
+            for text, id_, benchmark in zip(self.texts, self.query_ids, self.benchmarks, strict=True)
+        ]
+
+    def fingerprint(self, column: str = "quality") -> str:
+        """Hex digest over ids, texts, candidates and one column: the same data gives the same digest."""
+        digest = hashlib.sha256()
+        for id_, text in zip(self.query_ids, self.texts, strict=True):
+            digest.update(id_.encode() + b"\0" + text.encode() + b"\0")
+        digest.update("\0".join(self.herd.names).encode())
+        digest.update(np.nan_to_num(self.matrix(column), nan=-1.0).astype("<f4").tobytes())
+        return digest.hexdigest()

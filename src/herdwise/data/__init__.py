@@ -1,0 +1,1 @@
+"""What ships with the package, each with source, licence and recipe."""

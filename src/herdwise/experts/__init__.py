@@ -1,0 +1,1 @@
+"""Find what the herd lacks; make and admit experts."""

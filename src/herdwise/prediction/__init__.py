@@ -1,0 +1,1 @@
+"""Learn quality, cost, length, latency and calibration from outcomes."""

@@ -1,0 +1,1 @@
+"""Situation -> Step: policies, and the Router that joins encoder, predictors and policy."""

@@ -1,0 +1,193 @@
+"""The policy seam. A policy is pure: it is told what is known and says what to do next.
+
+``serving/dispatch`` carries out Steps against live candidates, ``evaluation/replay`` against recorded
+outcomes; both call ``Policy.step`` after every event (an answer, a failure, a deadline) until it
+returns ``Finish``. Candidates are named by their position in the situation's herd.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from herdwise.core.candidate import Herd
+from herdwise.core.decision import Estimates, Goals
+from herdwise.core.query import Query
+from herdwise.core.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer that came back.
+
+    Args:
+        ask: the ask's number, from 0, in the order of asking.
+        candidate: position in the herd.
+        text: the answer's text ("" for tool calls or where only the extracted answer was recorded).
+        value: the extracted answer in normal form, None when none could be read.
+        trust: P(right) once seen, None while nothing has learned it.
+        latency_s, cost_usd: what it took, None = unknown.
+    """
+
+    ask: int
+    candidate: int
+    text: str = ""
+    value: str | None = None
+    trust: float | None = None
+    latency_s: float | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One ask that failed.
+
+    Args:
+        ask: the ask's number.
+        candidate: position in the herd.
+        kind: the error's ``kind`` (see core.errors), "refused" or "empty".
+        message: for people.
+        delivered: text that the client already has of it.
+    """
+
+    ask: int
+    candidate: int
+    kind: str
+    message: str = ""
+    delivered: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """One ask that has not ended."""
+
+    ask: int
+    candidate: int
+    started_s: float
+    delivering: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What the request has used so far; ``usd`` is None when some ask's cost is unknown."""
+
+    usd: float | None = 0.0
+    seconds: float = 0.0
+    calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """The conversation: who has it (position in the herd), and whether a tool loop is open."""
+
+    candidate: int | None = None
+    tool_loop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that a policy may know.
+
+    Args:
+        query: the request.
+        herd: the candidates; positions below refer to it.
+        estimates: predictions for this query.
+        goals: the user's goals and limits.
+        admitted: ``(m,)`` bool, who meets every constraint.
+        removed: name -> the constraint that removed it.
+        utility: ``(m,)`` quality - cost_weight * cost and preferences; -inf where not admitted.
+        answers, in_flight, failures: the course so far.
+        spent: what was used.
+        healthy: ``(m,)`` bool, or None when nothing is known against anyone.
+        thread: the conversation.
+        now_s: seconds since the request began.
+        seed: for policies that explore.
+    """
+
+    query: Query
+    herd: Herd
+    estimates: Estimates
+    goals: Goals
+    admitted: np.ndarray
+    removed: Mapping[str, str]
+    utility: np.ndarray
+    answers: Sequence[Answer] = ()
+    in_flight: Sequence[InFlight] = ()
+    failures: Sequence[Failure] = ()
+    spent: Spent = field(default_factory=Spent)
+    healthy: np.ndarray | None = None
+    thread: Thread = field(default_factory=Thread)
+    now_s: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask these candidates, in parallel.
+
+    Args:
+        candidates: positions in the herd.
+        messages: instead of the query's own (Merge).
+        sampling: overrides such as temperature.
+        deliver: stream this answer to the client as it comes; at most one ask may deliver.
+        continue_from: text already delivered that the answer must continue.
+        propensity: probability with which an exploring policy made this choice.
+    """
+
+    candidates: tuple[int, ...]
+    messages: tuple[Mapping[str, Any], ...] | None = None
+    sampling: Mapping[str, Any] | None = None
+    deliver: bool = False
+    continue_from: str | None = None
+    propensity: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Do nothing until the next event, or until ``until_s`` seconds after the request began."""
+
+    until_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Close these asks (by number)."""
+
+    asks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """End the request.
+
+    Args:
+        answer: number of the ask whose answer is returned; None = nobody could answer.
+        reason: for people, shown in explain.
+    """
+
+    answer: int | None
+    reason: str
+
+
+Step = Ask | Wait | Cancel | Finish
+
+
+class Policy(ABC):
+    """Situation -> Step. Holds options only; never I/O, never state between requests."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def step(self, situation: Situation) -> Step:
+        """What to do next."""
+
+    def options(self) -> dict[str, Any]:
+        """Constructor arguments as JSON values, for a saved router."""
+        return {}
+
+
+POLICIES: Registry[Policy] = Registry("policy", "herdwise.policies")

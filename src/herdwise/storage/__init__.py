@@ -1,0 +1,1 @@
+"""Outcome folders and router folders."""

@@ -1,0 +1,1 @@
+"""One keep-alive HTTP client, SSE parsing."""
