@@ -1,0 +1,85 @@
+"""What commands print with: tables on stdout, progress and errors on stderr, JSON alone on stdout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from herdwise.core.errors import HerdwiseError
+
+
+def emit_json(value: Any) -> None:
+    """One JSON object on stdout. Floats that are not finite become null."""
+    import msgspec
+
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """A line for people, on stderr, so that stdout stays machine-readable."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+
+
+def warn(text: str) -> None:
+    """A warning, on stderr."""
+    note(f"warning: {text}")
+
+
+def error(problem: HerdwiseError) -> None:
+    """An error and its remedy, on stderr."""
+    note(f"error: {problem.message}")
+    if problem.remedy:
+        note(f"       {problem.remedy}")
+
+
+def show(text: str = "") -> None:
+    """A line on stdout."""
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=True).print(text, markup=False)
+
+
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, left: Sequence[int] = (0,)
+) -> None:
+    """A table on stdout; ``left`` names the left-aligned columns, None prints as a dash."""
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(title=title or None, title_justify="left", header_style="bold")
+    for position, name in enumerate(columns):
+        drawn.add_column(name, justify="left" if position in left else "right", overflow="fold")
+    for row in rows:
+        drawn.add_row(*("-" if cell is None else str(cell) for cell in row))
+    Console(highlight=False).print(drawn)
+
+
+@contextmanager
+def progress(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr; yields ``update(done, total)``. Silent where stderr is no terminal.
+
+    A log file gets one line when the work is over instead of a bar.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    stderr = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=stderr,
+    )
+    with bar:
+        task = bar.add_task(description, total=None)
+
+        def update(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield update
