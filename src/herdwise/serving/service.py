@@ -1,0 +1,141 @@
+"""What the endpoint is made of: config wires a Service, ``create_app`` serves it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from herdwise.backends.base import Backend
+from herdwise.core.candidate import Herd
+from herdwise.core.decision import Estimates, Goals
+from herdwise.core.errors import ConfigError
+from herdwise.core.query import Query
+from herdwise.routing.base import Policy, Situation
+
+if TYPE_CHECKING:
+    from herdwise.serving.ledger import Ledger
+
+
+class Ranker(Protocol):
+    """What dispatch needs to know about the herd: a trained Router, or a DeclaredRouter before that."""
+
+    @property
+    def herd(self) -> Herd:
+        """The candidates; positions in a Step refer to it."""
+        ...
+
+    def estimate_one(self, query: Query) -> Estimates:
+        """Predicted quality, cost, latency and length per candidate."""
+        ...
+
+    def situation(self, query: Query, goals: Goals, estimates: Estimates | None = None) -> Situation:
+        """Constraints and utility applied.
+
+        Raises:
+            NoCandidateError: when nobody meets the constraints.
+            UnknownCostError: when cost is weighed, but nobody's is known.
+        """
+        ...
+
+    def explain(self, query: Query, k: int = 5) -> Sequence[Any]:
+        """The nearest recorded queries, nearest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the endpoint behaves.
+
+    Args:
+        host, port: where it listens; port 0 lets the system choose.
+        api_keys: keys that a client may show; empty = no key is asked for (loopback only).
+        flags_in_prompt: whether ``[Flag: smallest model]`` in a user message states a goal.
+        explain_by_default: whether answers carry the ``herdwise`` object unasked.
+        max_body_bytes: longest request body.
+        store_texts: whether prompts and answers go to the ledger (needed to export and learn from it).
+        request_timeout_s: for the whole request, all asks together.
+        max_attempts: most asks that one request may start.
+        drain_s: on shutdown, how long open requests may go on.
+        log_format: one line of text, or one JSON object, per event.
+        log_level: name of a stdlib logging level.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8484
+    api_keys: tuple[str, ...] = ()
+    flags_in_prompt: bool = False
+    explain_by_default: bool = False
+    max_body_bytes: int = 32 * 1024 * 1024
+    store_texts: bool = True
+    request_timeout_s: float = 600.0
+    max_attempts: int = 16
+    drain_s: float = 10.0
+    log_format: Literal["text", "json"] = "text"
+    log_level: str = "INFO"
+
+
+@dataclass(slots=True)
+class Service:
+    """A running herd.
+
+    Args:
+        ranker: a Router, or a DeclaredRouter.
+        backends: candidate name -> backend; every candidate of the ranker's herd has one.
+        policies: name -> policy, for ``auto/<name>``.
+        default_policy: what ``auto`` means.
+        goals: defaults, which a request may override.
+        ledger: where decisions, asks and feedback go; None = nowhere.
+        settings: see Settings.
+
+    Raises:
+        ConfigError: when a candidate has no backend, or the default policy is not among the policies.
+    """
+
+    ranker: Ranker
+    backends: Mapping[str, Backend]
+    policies: Mapping[str, Policy]
+    default_policy: str = "single"
+    goals: Goals = field(default_factory=Goals)
+    ledger: Ledger | None = None
+    settings: Settings = field(default_factory=Settings)
+
+    def __post_init__(self) -> None:
+        missing = [name for name in self.ranker.herd.names if name not in self.backends]
+        if missing:
+            raise ConfigError(
+                f"no backend reaches {', '.join(repr(n) for n in missing)}.",
+                remedy="Give each candidate a backend.",
+            )
+        if self.default_policy not in self.policies:
+            raise ConfigError(
+                f"the default policy {self.default_policy!r} is not among the policies.",
+                remedy=f"Known: {', '.join(sorted(self.policies))}.",
+            )
+
+
+def check_bind(host: str, keys: Sequence[str]) -> None:
+    """Whether this address may be listened on.
+
+    Args:
+        host: IP address or name.
+        keys: the keys that clients must show.
+
+    Raises:
+        ConfigError: when others than this machine could reach the endpoint and no key is asked for, or
+            when a key is empty.
+    """
+    if any(not key.strip() for key in keys):
+        raise ConfigError("an API key is empty.", remedy="Set it, or remove it from the list.")
+    if keys:
+        return
+    try:
+        loopback = ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback:
+        raise ConfigError(
+            f"{host!r} can be reached from outside this machine, but no API key is asked for.",
+            remedy="Set server.api_keys, or listen on 127.0.0.1.",
+        )
