@@ -46,6 +46,7 @@ class OutcomeTable:
         categories, references, tools: optional ``(n,)`` query columns.
         source: the text of SOURCE.md.
         name: what to call the table in messages.
+        warnings: what a reader noticed that is not an error.
     """
 
     herd: Herd
@@ -63,6 +64,7 @@ class OutcomeTable:
     tools: Sequence[str | None] | None = None
     source: str = ""
     name: str = ""
+    warnings: tuple[str, ...] = ()
     _cache: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
