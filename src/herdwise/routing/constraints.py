@@ -1,0 +1,150 @@
+"""Who may be asked: constraints of the user and requirements of the query.
+
+A candidate whose value for a constraint is unknown does not meet it. Requirements come with the query:
+tools, modalities and context. An unknown context is taken to hold ``ASSUMED_CONTEXT_TOKENS``.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from herdwise.core.candidate import Candidate, Herd
+from herdwise.core.decision import Constraints, Estimates, Goals
+from herdwise.core.errors import NoCandidateError, UnknownNameError
+from herdwise.core.query import Query
+
+#: What a candidate of unstated context is trusted to hold, prompt and answer together.
+ASSUMED_CONTEXT_TOKENS = 2048
+#: Room kept for the answer when the query states no limit of its own.
+ANSWER_TOKENS = 256
+
+
+class HerdFacts:
+    """The herd's properties as arrays, made once per router and used by every decision."""
+
+    def __init__(self, herd: Herd) -> None:
+        self.herd = herd
+        self.names = herd.names
+        self.params_b = herd.column(lambda c: c.params_b)
+        self.active_params_b = herd.column(lambda c: c.active_params_b)
+        self.context_tokens = herd.column(lambda c: c.context_tokens)
+        self.input_usd_per_mtok = herd.column(lambda c: c.price.input_usd_per_mtok)
+        self.output_usd_per_mtok = herd.column(lambda c: c.price.output_usd_per_mtok)
+        self.latency_s = herd.column(lambda c: c.latency_s)
+        self.released_day = herd.column(lambda c: c.released.toordinal() if c.released else None)
+        self.shortest_context = float(
+            np.min(np.where(np.isnan(self.context_tokens), ASSUMED_CONTEXT_TOKENS, self.context_tokens))
+            if len(herd)
+            else 0.0
+        )
+
+    @cached_property
+    def all_admitted(self) -> np.ndarray:
+        """A read-only mask that admits everybody."""
+        mask = np.ones(len(self.herd), dtype=bool)
+        mask.flags.writeable = False
+        return mask
+
+
+def admit(
+    facts: HerdFacts, query: Query, estimates: Estimates, goals: Goals
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Who meets every constraint.
+
+    Returns:
+        ``(m,)`` bool, and for each candidate removed the constraint that did it.
+
+    Raises:
+        UnknownNameError: when constraints or the generalist name a candidate outside the herd.
+    """
+    limits = goals.constraints
+    needs_room = query.input_tokens + (query.max_output_tokens or ANSWER_TOKENS)
+    if (
+        limits == _NO_LIMITS
+        and not query.tools
+        and not query.modalities
+        and needs_room <= facts.shortest_context
+    ):
+        return facts.all_admitted, {}
+    removed: dict[str, str] = {}
+    admitted = np.ones(len(facts.names), dtype=bool)
+
+    def drop(position: int, reason: str) -> None:
+        if admitted[position]:
+            admitted[position] = False
+            removed[facts.names[position]] = reason
+
+    def at_most(values: np.ndarray, limit: float | None, what: str) -> None:
+        if limit is None:
+            return
+        for position in np.flatnonzero(~(values <= limit)):
+            value = values[position]
+            drop(position, f"{what} unknown" if np.isnan(value) else f"{what} {value:.4g} > {limit:.4g}")
+
+    if limits.candidates is not None:
+        for name in sorted(limits.candidates):
+            if name not in facts.herd:
+                raise UnknownNameError(
+                    f"constraint candidates: {name!r} is not in the herd.",
+                    remedy=f"Known: {', '.join(facts.names)}.",
+                )
+        for position, name in enumerate(facts.names):
+            if name not in limits.candidates:
+                drop(position, "not among the allowed candidates")
+    at_most(facts.params_b, limits.max_params_b, "params_b")
+    at_most(facts.active_params_b, limits.max_active_params_b, "active_params_b")
+    at_most(estimates.cost_usd, limits.max_cost_usd, "predicted cost_usd")
+    at_most(estimates.latency_s, limits.max_latency_s, "predicted latency_s")
+    at_most(estimates.output_tokens, limits.max_output_tokens, "predicted output_tokens")
+    for position, candidate in enumerate(facts.herd):
+        reason = _property_missed(candidate, limits) or _requirement_missed(candidate, query)
+        if reason:
+            drop(position, reason)
+    context = np.where(np.isnan(facts.context_tokens), ASSUMED_CONTEXT_TOKENS, facts.context_tokens)
+    for position in np.flatnonzero(context < needs_room):
+        known = "" if not np.isnan(facts.context_tokens[position]) else " (unstated, assumed)"
+        drop(position, f"context_tokens {context[position]:.0f}{known} < {needs_room:.0f} needed")
+    return admitted, removed
+
+
+_NO_LIMITS = Constraints()
+
+
+def _property_missed(candidate: Candidate, limits: Constraints) -> str:
+    if limits.open_weights_only and candidate.open_weights is not True:
+        return "open_weights unknown" if candidate.open_weights is None else "weights are not open"
+    if limits.licences and candidate.licence not in limits.licences:
+        return "licence unknown" if candidate.licence is None else f"licence {candidate.licence} not allowed"
+    if limits.released_after is not None and (
+        candidate.released is None or candidate.released < limits.released_after
+    ):
+        return (
+            "release date unknown"
+            if candidate.released is None
+            else f"released {candidate.released}, before {limits.released_after}"
+        )
+    missing = limits.tags - candidate.tags
+    return f"lacks tag {', '.join(sorted(missing))}" if missing else ""
+
+
+def _requirement_missed(candidate: Candidate, query: Query) -> str:
+    if query.tools and candidate.tools is not True:
+        return "tools unknown" if candidate.tools is None else "cannot call tools"
+    needed = query.modalities - {"text"}
+    if needed and candidate.modalities is None:
+        return "modalities unknown"
+    missing = needed - (candidate.modalities or frozenset())
+    return f"does not take {', '.join(sorted(missing))}" if missing else ""
+
+
+def refuse_empty(removed: dict[str, str]) -> NoCandidateError:
+    """The error for constraints that nobody meets, naming who was removed by what."""
+    shown = [f"{name}: {reason}" for name, reason in list(removed.items())[:6]]
+    more = f"; and {len(removed) - 6} more" if len(removed) > 6 else ""
+    return NoCandidateError(
+        f"no candidate meets the constraints ({'; '.join(shown)}{more}).",
+        removed=removed,
+        remedy="Relax a limit, or state the unknown values of your candidates in the config.",
+    )

@@ -1,0 +1,86 @@
+"""Single: ask the one candidate of best utility; on a failure, the next of the same ranking."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from herdwise.core.errors import InputError
+from herdwise.routing.base import Ask, Finish, Policy, Situation, Step, Wait
+
+
+class Single(Policy):
+    """One answer, delivered as it streams.
+
+    With ``goals.min_quality``, candidates predicted at least that good come first, by utility; where
+    no expert reaches it, the generalist answers. A failure is one more thing that is known: the
+    next Step follows the same ranking, without those who failed.
+    """
+
+    name: ClassVar[str] = "single"
+
+    def step(self, situation: Situation) -> Step:
+        """See ``Policy.step``."""
+        if situation.answers:
+            answer = situation.answers[0]
+            return Finish(answer.ask, f"{situation.herd[answer.candidate].name} answered")
+        if situation.in_flight:
+            return Wait()
+        if any(failure.delivered for failure in situation.failures):
+            return Finish(None, "the answer broke off after a part of it had been delivered")
+        limit = situation.goals.max_calls
+        if limit is not None and situation.spent.calls >= limit:
+            return Finish(None, f"the budget of {limit} calls is spent")
+        tried = {failure.candidate for failure in situation.failures}
+        order, reason = ranking(situation)
+        left = [position for position in order if position not in tried]
+        if not left:
+            return Finish(None, "every admitted candidate failed" if tried else reason)
+        return Ask((left[0],), deliver=True)
+
+
+def ranking(situation: Situation) -> tuple[list[int], str]:
+    """The order in which candidates would be asked, and why the first is first.
+
+    Unhealthy candidates come last. Ties go to the earlier in the herd.
+
+    Raises:
+        InputError: when ``min_quality`` is set without a generalist, or the generalist is unknown.
+    """
+    goals, herd = situation.goals, situation.herd
+    utility = situation.utility
+    order = np.argsort(-utility, kind="stable")
+    order = order[: int(situation.admitted.sum())] if not situation.admitted.all() else order
+    if len(order) == 0:
+        return [], "no candidate meets the constraints"
+    reason = (
+        "best utility" if goals.cost_weight or not goals.preferences.neutral else "best predicted quality"
+    )
+    if goals.min_quality is not None:
+        if goals.generalist is None:
+            raise InputError(
+                "min_quality is set, but no generalist is named.",
+                remedy="Name the candidate that answers when no expert is good enough: goals.generalist.",
+            )
+        generalist = herd.index(goals.generalist)
+        good = situation.estimates.quality >= goals.min_quality
+        experts_good = good.copy()
+        experts_good[generalist] = False
+        if experts_good[order].any():
+            order = np.concatenate([order[good[order]], order[~good[order]]])
+            reason = f"{reason} among those predicted at {goals.min_quality:g} or more"
+        elif situation.admitted[generalist]:
+            order = np.concatenate([[generalist], order[order != generalist]])
+            reason = f"no expert is predicted at {goals.min_quality:g} or more: handed to the generalist"
+        else:
+            reason = (
+                f"no expert is predicted at {goals.min_quality:g} or more, and the generalist"
+                f" is removed ({situation.removed.get(goals.generalist, 'constraint')}): {reason}"
+            )
+    if situation.healthy is not None and not situation.healthy[order].all():
+        healthy = situation.healthy[order]
+        order = np.concatenate([order[healthy], order[~healthy]])
+        reason += ", unhealthy ones last"
+    ranked: list[int] = order.tolist()
+    return ranked, reason
