@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 # Commands stand in the order of a herd's life, which is also the order of `herdwise --help`.
-_COMMANDS: tuple[str, ...] = ()
+_COMMANDS: tuple[str, ...] = ("outcomes", "train")
 
 
 def _register() -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from herdwise.core.errors import HerdwiseError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def emit_json(value: Any) -> None:
@@ -48,7 +51,6 @@ def table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, left: Sequence[int] = (0,)
 ) -> None:
     """A table on stdout; ``left`` names the left-aligned columns, None prints as a dash."""
-    from rich.console import Console
     from rich.table import Table
 
     drawn = Table(title=title or None, title_justify="left", header_style="bold")
@@ -56,30 +58,45 @@ def table(
         drawn.add_column(name, justify="left" if position in left else "right", overflow="fold")
     for row in rows:
         drawn.add_row(*("-" if cell is None else str(cell) for cell in row))
-    Console(highlight=False).print(drawn)
+    _wide().print(drawn)
+
+
+def _wide() -> Console:
+    """A console as wide as the terminal; a pipe or file gets a width that holds most tables."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 132)
 
 
 @contextmanager
 def progress(description: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr; yields ``update(done, total)``. Silent where stderr is no terminal.
+    """A progress bar on stderr; yields ``update(done, total)``."""
+    with stages() as update:
+        yield lambda done, total: update(description, done, total)
 
-    A log file gets one line when the work is over instead of a bar.
+
+@contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar per stage on stderr; yields ``update(stage, done, total)``.
+
+    Where stderr is no terminal (a log), the bars are printed once, when the work is over.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    stderr = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
-        console=stderr,
+        console=Console(stderr=True),
     )
+    tasks: dict[str, TaskID] = {}
+
+    def update(stage: str, done: int, total: int) -> None:
+        if stage not in tasks:
+            tasks[stage] = bar.add_task(stage, total=total)
+        bar.update(tasks[stage], completed=done, total=total)
+
     with bar:
-        task = bar.add_task(description, total=None)
-
-        def update(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
         yield update

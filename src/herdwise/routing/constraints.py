@@ -79,7 +79,7 @@ def admit(
     def at_most(values: np.ndarray, limit: float | None, what: str) -> None:
         if limit is None:
             return
-        for position in np.flatnonzero(~(values <= limit)):
+        for position in np.flatnonzero(~(values <= limit)).tolist():
             value = values[position]
             drop(position, f"{what} unknown" if np.isnan(value) else f"{what} {value:.4g} > {limit:.4g}")
 
@@ -103,7 +103,7 @@ def admit(
         if reason:
             drop(position, reason)
     context = np.where(np.isnan(facts.context_tokens), ASSUMED_CONTEXT_TOKENS, facts.context_tokens)
-    for position in np.flatnonzero(context < needs_room):
+    for position in np.flatnonzero(context < needs_room).tolist():
         known = "" if not np.isnan(facts.context_tokens[position]) else " (unstated, assumed)"
         drop(position, f"context_tokens {context[position]:.0f}{known} < {needs_room:.0f} needed")
     return admitted, removed

@@ -41,7 +41,8 @@ def utilities(
         unknown = np.isnan(cost)
         if unknown[admitted].all():
             raise UnknownCostError(
-                f"cost_weight is {goals.cost_weight:g}, but no candidate's cost ({goals.cost_kind}) is known.",
+                f"cost_weight is {goals.cost_weight:g}, but no candidate's cost"
+                f" ({goals.cost_kind}) is known.",
                 remedy=_COST_REMEDY[goals.cost_kind],
             )
         for position in np.flatnonzero(unknown & admitted):

@@ -1,0 +1,96 @@
+"""``herdwise train``: learn a router from recorded outcomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from herdwise.cli import console
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def train(
+        outcomes: list[str] = typer.Option(
+            ..., "--outcomes", help="Outcome folder or shipped name; give it again to learn from several."
+        ),
+        out: Path = typer.Option(..., "--out", help="Where the router folder goes."),
+        train_split: str = typer.Option(
+            "train", help="Split to learn from; 'all' for every query. A folder without splits is used whole."
+        ),
+        quality_column: str = typer.Option("quality", help="Column to learn: quality or correct."),
+        candidates: str | None = typer.Option(None, help="Only these, comma-separated."),
+        max_params_b: float | None = typer.Option(None, help="Only candidates of at most this total size."),
+        max_active_params_b: float | None = typer.Option(
+            None, help="Only candidates of at most this active size."
+        ),
+        open_weights_only: bool = typer.Option(False, "--open-weights-only", help="Only open weights."),
+        encoder: str = typer.Option("static", help="Registered encoder."),
+        predictor: str = typer.Option("stack", help="Registered predictor."),
+        keep_texts: bool = typer.Option(
+            True, help="Keep the beginnings of the queries in the router, to explain decisions by."
+        ),
+        seed: int = typer.Option(0, help="Seed of every random choice."),
+        as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+    ) -> None:
+        """Learn quality, cost and length of each candidate, and save a router."""
+        import time
+        from dataclasses import asdict
+
+        from herdwise.core.decision import Constraints
+        from herdwise.core.merge import merge
+        from herdwise.evaluation.selection import select_candidates
+        from herdwise.routing.router import Router
+        from herdwise.storage.outcomes import read_outcomes
+
+        tables = []
+        for name in outcomes:
+            table = read_outcomes(name)
+            for warning in table.warnings:
+                console.warn(f"{name}: {warning}")
+            tables.append(table.split(train_split) if train_split != "all" and table.split_names() else table)
+        table = merge(tables)
+        limits = Constraints(
+            max_params_b=max_params_b,
+            max_active_params_b=max_active_params_b,
+            open_weights_only=open_weights_only,
+            candidates=frozenset(n.strip() for n in candidates.split(",")) if candidates else None,
+        )
+        table, excluded = select_candidates(table, limits)
+        started = time.perf_counter()
+        with console.stages() as progress:
+            router = Router.fit(
+                table,
+                encoder=encoder,
+                predictor=predictor,
+                quality_column=quality_column,
+                seed=seed,
+                keep_texts=keep_texts,
+                progress=progress,
+            )
+        seconds = time.perf_counter() - started
+        router.save(out)
+        facts = router.facts
+        if as_json:
+            console.emit_json(
+                {
+                    "router": str(out),
+                    "fit_s": round(seconds, 3),
+                    "excluded": excluded,
+                    "herd": router.herd.names,
+                    "encoder": router.encoder.name,
+                    "predictor": router.predictor.name,
+                    **asdict(facts),
+                }
+            )
+            return
+        console.show(
+            f"Learned {len(router.herd)} candidates from {facts.n_queries:,} queries "
+            f"({facts.n_outcomes:,} graded outcomes) in {seconds:.1f} s -> {out}"
+        )
+        for name, reason in excluded.items():
+            console.note(f"left out: {name} ({reason})")
+        console.show(f"Measure it: herdwise evaluate --outcomes {outcomes[0]} --router {out}")

@@ -1,0 +1,64 @@
+"""What serving and evaluation need of a router, trained or declared."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from herdwise.core.candidate import Herd
+from herdwise.core.decision import Estimates, Goals
+from herdwise.core.query import Query
+from herdwise.routing.base import Situation
+from herdwise.routing.constraints import HerdFacts, admit, refuse_empty
+from herdwise.routing.explain import Neighbour
+from herdwise.routing.utility import utilities
+
+
+class Ranker(Protocol):
+    """Predicts for one query and sets the scene for a policy."""
+
+    @property
+    def herd(self) -> Herd:
+        """The candidates, in column order."""
+
+    def estimate_one(self, query: Query) -> Estimates:
+        """Predictions for one query."""
+
+    def situation(self, query: Query, goals: Goals, estimates: Estimates | None = None) -> Situation:
+        """The scene before anybody was asked.
+
+        Raises:
+            NoCandidateError: when nobody meets the constraints.
+            UnknownCostError: when cost counts and none is known.
+        """
+
+    def explain(self, query: Query, k: int = 5) -> tuple[Neighbour, ...]:
+        """The nearest recorded queries; empty where none are kept."""
+
+
+def scene(facts: HerdFacts, query: Query, goals: Goals, estimates: Estimates) -> Situation:
+    """Apply constraints and goals to predictions.
+
+    Raises:
+        NoCandidateError: when nobody meets the constraints.
+        UnknownCostError: when cost counts and none is known.
+    """
+    admitted, removed = admit(facts, query, estimates, goals)
+    if not admitted.any():
+        raise refuse_empty(removed)
+    utility, admitted = utilities(facts, estimates, goals, admitted, removed)
+    return Situation(
+        query=query,
+        herd=facts.herd,
+        estimates=estimates,
+        goals=goals,
+        admitted=admitted,
+        removed=removed,
+        utility=utility,
+    )
+
+
+def unknown(m: int) -> np.ndarray:
+    """An ``(m,)`` array of unknowns."""
+    return np.full(m, np.nan)
