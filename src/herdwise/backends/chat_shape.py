@@ -1,0 +1,82 @@
+"""OpenAI's chat-completion objects: what is read from an upstream's, and how our own are built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from herdwise.core.completion import Chunk, Completion, Usage
+from herdwise.core.errors import BadResponseError
+
+
+def read_completion(
+    answer: Mapping[str, Any],
+    candidate: str,
+    *,
+    latency_s: float | None = None,
+) -> Completion:
+    """A Completion from a ``chat.completion`` object; what it does not state stays None.
+
+    Raises:
+        BadResponseError: when it has no first choice with a message.
+    """
+    choices = answer.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    message = first.get("message") if isinstance(first, Mapping) else None
+    if not isinstance(first, Mapping) or not isinstance(message, Mapping):
+        raise BadResponseError(
+            f"candidate {candidate!r} sent an answer without choices[0].message.", candidate=candidate
+        )
+    return Completion(
+        candidate=candidate,
+        text=content_text(message.get("content")),
+        finish_reason=_text(first.get("finish_reason")),
+        usage=read_usage(answer.get("usage")) or Usage(),
+        latency_s=latency_s,
+        body=answer,
+    )
+
+
+def read_chunk(content: Mapping[str, Any], candidate: str) -> Chunk:
+    """A Chunk from a ``chat.completion.chunk`` object; only the first choice (index 0) is read.
+
+    Raises:
+        BadResponseError: when its choices are not a list of objects.
+    """
+    text, finish_reason = "", None
+    choices = content.get("choices") or ()
+    if not isinstance(choices, (list, tuple)) or not all(isinstance(c, Mapping) for c in choices):
+        raise BadResponseError(f"candidate {candidate!r} sent a chunk without choices.", candidate=candidate)
+    for choice in choices:
+        if choice.get("index", 0) != 0:
+            continue
+        delta = choice.get("delta")
+        if isinstance(delta, Mapping):
+            text += content_text(delta.get("content"))
+        finish_reason = _text(choice.get("finish_reason")) or finish_reason
+    return Chunk(content, text, finish_reason, read_usage(content.get("usage")))
+
+
+def read_usage(usage: Any) -> Usage | None:
+    """Token counts as stated; None when there are none."""
+    if not isinstance(usage, Mapping):
+        return None
+    return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
+
+
+def content_text(content: Any) -> str:
+    """The text of a message's ``content``: a string, or the text parts of a list; "" for anything else."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, (list, tuple)):
+        return ""
+    parts = (part.get("text") for part in content if isinstance(part, Mapping))
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

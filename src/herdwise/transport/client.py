@@ -1,0 +1,275 @@
+"""One keep-alive HTTP client for all candidates: timeouts, bounded bodies, errors of the one tree.
+
+aiohttp and not httpx: see docs/decisions/0006-http-client.md. Nothing is retried here; a policy decides
+what follows a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from herdwise.core.errors import BackendError, BadResponseError, TimeoutError_
+from herdwise.transport.content import is_json, json_object, media_type
+from herdwise.transport.failures import from_aiohttp, from_error_object, from_status
+from herdwise.transport.sse import Event, SSEParser
+
+#: How long the end of a body is awaited after a stream's last event, so that the connection can be kept.
+_TAIL_S = 0.1
+#: As much of an error's body is read; the rest is of no use to anybody.
+_ERROR_BODY_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Limits for one call, in seconds; None = none.
+
+    Args:
+        connect_s: to open the connection.
+        first_byte_s: of a stream, from the ask to its first event; comments that only keep the
+            connection alive do not count. A whole answer is sent when it is complete, so for it only
+            ``total_s`` holds.
+        idle_s: of a stream, between two reads after its first event.
+        total_s: from the ask to the last byte.
+    """
+
+    connect_s: float | None = 5.0
+    first_byte_s: float | None = 60.0
+    idle_s: float | None = 60.0
+    total_s: float | None = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the client.
+
+    Args:
+        max_connections_per_host: open at a time; 0 = no limit (the per-candidate limits hold then).
+        keepalive_s: how long an idle connection is kept.
+        max_body_bytes: longest whole body, after decompression.
+        max_event_bytes: longest event of a stream.
+    """
+
+    max_connections_per_host: int = 0
+    keepalive_s: float = 30.0
+    max_body_bytes: int = 64 * 1024 * 1024
+    max_event_bytes: int = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request.
+
+    Args:
+        method: GET or POST.
+        url: absolute.
+        candidate: whom errors name.
+        data: the body.
+        headers: sent with it.
+        timeouts: for this call; None = the client's.
+        secrets: texts that must not stand in an error, even where the upstream repeats them.
+    """
+
+    method: str
+    url: URL
+    candidate: str
+    data: bytes | None = None
+    headers: Mapping[str, str] | None = None
+    timeouts: Timeouts | None = None
+    secrets: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Call({self.method} {self.url}, candidate={self.candidate!r})"
+
+
+class HttpClient:
+    """Keep-alive connections, shared by all candidates. Belongs to the event loop that first uses it.
+
+    No cookies, no proxies or keys from the environment, and no redirects: a redirect could carry a key
+    elsewhere, so it counts as an error status.
+
+    Args:
+        limits: bounds.
+        timeouts: for calls that name none of their own.
+    """
+
+    def __init__(self, limits: Limits | None = None, timeouts: Timeouts | None = None) -> None:
+        self.limits, self.timeouts = limits or Limits(), timeouts or Timeouts()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def read(self, call: Call) -> tuple[Mapping[str, str], bytes]:
+        """Headers and body of a whole answer.
+
+        Raises:
+            BackendError: ConnectError, TimeoutError_, RateLimitError, UpstreamStatusError (its status is
+                300 or more) or BadResponseError.
+        """
+        timeouts = call.timeouts or self.timeouts
+        try:
+            async with await self._send(call, timeouts) as response:
+                body = await self._body(response, call)
+                if response.status >= 300:
+                    raise from_status(response.status, response.headers, body, call.candidate, call.secrets)
+                return response.headers, body
+        except TimeoutError as error:
+            raise _timed_out(error, timeouts, call.candidate) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise from_aiohttp(error, call.candidate) from None
+
+    async def read_json(self, call: Call) -> dict[str, Any]:
+        """A whole answer that must be one JSON object.
+
+        Raises:
+            BackendError: as ``read``; BadResponseError when it is anything else.
+        """
+        headers, body = await self.read(call)
+        kind = media_type(headers)
+        if not is_json(kind):
+            raise BadResponseError(
+                f"candidate {call.candidate!r} answered with {kind} instead of JSON.",
+                candidate=call.candidate,
+            )
+        return json_object(body, call.candidate)
+
+    async def events(self, call: Call, *, last: str | None = None) -> AsyncGenerator[Event, None]:
+        """The events of an answer as they come.
+
+        Closing the generator closes the connection, unless the answer had ended.
+
+        Args:
+            call: the request.
+            last: data of the event that ends the stream, such as "[DONE]"; what follows it is not read.
+
+        Raises:
+            BackendError: as ``read``, before the first event or between two.
+        """
+        timeouts = call.timeouts or self.timeouts
+        loop = asyncio.get_running_loop()
+        deadline = None if timeouts.first_byte_s is None else loop.time() + timeouts.first_byte_s
+        parser = SSEParser(candidate=call.candidate, max_event_bytes=self.limits.max_event_bytes)
+        response: aiohttp.ClientResponse | None = None
+        began, over = False, False
+        waiting = asyncio.timeout_at(deadline)
+        try:
+            async with waiting:
+                response = await self._send(call, timeouts)
+                if response.status >= 300 or media_type(response.headers) != "text/event-stream":
+                    raise await self._not_a_stream(response, call)
+            while not over:
+                if began:
+                    deadline = None if timeouts.idle_s is None else loop.time() + timeouts.idle_s
+                waiting = asyncio.timeout_at(deadline)
+                async with waiting:
+                    data = await response.content.readany()
+                over = not data
+                for event in parser.close() if over else parser.feed(data):
+                    began = True
+                    if event.data == last:
+                        await _skip_tail(response)
+                        yield event
+                        return
+                    yield event
+        except TimeoutError as error:
+            silence = _silence(timeouts, began) if waiting.expired() else ""
+            raise _timed_out(error, timeouts, call.candidate, silence) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise from_aiohttp(error, call.candidate) from None
+        finally:
+            if response is not None:
+                response.close()  # does nothing to a connection that went back to the pool at the end
+
+    async def close(self) -> None:
+        """Close all connections; the client may be used again afterwards."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _send(self, call: Call, timeouts: Timeouts) -> aiohttp.ClientResponse:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                # aiohttp sets TCP_NODELAY on every connection.
+                connector=aiohttp.TCPConnector(
+                    limit=0,
+                    limit_per_host=self.limits.max_connections_per_host,
+                    keepalive_timeout=self.limits.keepalive_s,
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                # Compression would hold back the events of a stream. A body that comes compressed all the
+                # same is unpacked, and its bound holds for the unpacked bytes.
+                headers={"Accept-Encoding": "identity", "User-Agent": "herdwise"},
+                auto_decompress=True,
+            )
+        return await self._session.request(
+            call.method,
+            call.url,
+            data=call.data,
+            headers=call.headers,
+            allow_redirects=False,
+            timeout=_for_aiohttp(timeouts),
+        )
+
+    async def _body(self, response: aiohttp.ClientResponse, call: Call) -> bytes:
+        """The body, bounded. An error's body is cut at its bound, any other is refused."""
+        failed = response.status >= 300
+        limit = _ERROR_BODY_BYTES if failed else self.limits.max_body_bytes
+        stated = response.content_length
+        pieces: list[bytes] = []
+        size = 0
+        if stated is None or stated <= limit or failed:
+            while size <= limit and (piece := await response.content.readany()):
+                pieces.append(piece)
+                size += len(piece)
+        if failed or (size <= limit and (stated is None or stated <= limit)):
+            return b"".join(pieces)[:limit] if failed else b"".join(pieces)
+        response.close()
+        raise BadResponseError(
+            f"candidate {call.candidate!r} sent a body of more than {limit} bytes.", candidate=call.candidate
+        )
+
+    async def _not_a_stream(self, response: aiohttp.ClientResponse, call: Call) -> BackendError:
+        body = await self._body(response, call)
+        if response.status >= 300:
+            return from_status(response.status, response.headers, body, call.candidate, call.secrets)
+        kind = media_type(response.headers)
+        if is_json(kind):
+            content = json_object(body, call.candidate)
+            if "error" in content:
+                return from_error_object(content, call.candidate, call.secrets)
+        return BadResponseError(
+            f"candidate {call.candidate!r} answered with {kind or 'no content type'} instead of a stream.",
+            candidate=call.candidate,
+        )
+
+
+async def _skip_tail(response: aiohttp.ClientResponse) -> None:
+    """Read what little follows the last event, so that the connection goes back to the pool."""
+    with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):  # the answer is complete already
+        async with asyncio.timeout(_TAIL_S):
+            while await response.content.readany():
+                pass
+
+
+@functools.lru_cache(maxsize=256)
+def _for_aiohttp(timeouts: Timeouts) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=timeouts.total_s, sock_connect=timeouts.connect_s)
+
+
+def _silence(timeouts: Timeouts, began: bool) -> str:
+    if began:
+        return f"silent for {timeouts.idle_s} s in the middle of its answer"
+    return f"no first event within {timeouts.first_byte_s} s"
+
+
+def _timed_out(error: TimeoutError, timeouts: Timeouts, candidate: str, silence: str = "") -> TimeoutError_:
+    what = silence or f"no whole answer within {timeouts.total_s} s"
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        what = f"no connection within {timeouts.connect_s} s"
+    return TimeoutError_(f"candidate {candidate!r}: {what}.", candidate=candidate)

@@ -1,0 +1,51 @@
+"""What a body claims to be and what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from herdwise.core.errors import BadResponseError
+
+_decode = msgspec.json.Decoder().decode
+
+
+def media_type(headers: Mapping[str, str]) -> str:
+    """The media type without its parameters, in lower case; "" when none is stated."""
+    return headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def is_json(kind: str) -> bool:
+    """Whether a media type promises JSON; a body that states no type is given the benefit of the doubt."""
+    return not kind or kind == "application/json" or kind.endswith("+json")
+
+
+def json_object(body: bytes | str, candidate: str) -> dict[str, Any]:
+    """The JSON object that ``body`` holds. JSON is UTF-8 (RFC 8259, 8.1), whatever charset is claimed.
+
+    Raises:
+        BadResponseError: when it is something else, is cut off, or is not UTF-8.
+    """
+    try:
+        value = _decode(body)
+    except UnicodeDecodeError:
+        what = "is not UTF-8"
+    except msgspec.DecodeError as error:
+        what = f"is not JSON ({error})"
+    except RecursionError:
+        what = "is nested too deeply"
+    else:
+        if isinstance(value, dict):
+            return value
+        what = f"is not a JSON object but a {type(value).__name__}"
+    raise BadResponseError(
+        f"candidate {candidate!r} sent an answer that {what}: {_glimpse(body)}.", candidate=candidate
+    )
+
+
+def _glimpse(body: bytes | str) -> str:
+    text = body if isinstance(body, str) else body[:200].decode(errors="replace")
+    text = " ".join(text[:80].split())
+    return repr(text) if text else "it is empty"
