@@ -1,0 +1,165 @@
+"""The default encoder: a table of word vectors, and hashed character n-grams. In process, no download."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import as_file, files
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from safetensors import safe_open
+
+from herdwise.core.errors import ArtefactError
+from herdwise.encoding.base import Encoder, Progress
+from herdwise.encoding.ngrams import hashed_ngrams
+from herdwise.encoding.wordpiece import WordPiece
+
+#: Features of the lexical block.
+N_BUCKETS = 128
+#: Texts that are hashed together; more would only cost memory.
+_CHUNK = 256
+#: Rows that are summed at once; bounds the memory that a long text takes.
+_MAX_ROWS = 4096
+
+
+class StaticEncoder(Encoder):
+    """Mean of distilled word-piece vectors, beside hashed character n-grams.
+
+    Layout of a vector: the first ``n_semantic`` features say what the text is about (a model2vec distillation
+    of all-MiniLM-L6-v2, data/static_encoder/SOURCE.md), the rest how it is written. Each block has length
+    one before weighting, so the inner product of two vectors is ``(s + w * l) / (1 + w)``, with s and l the
+    cosines of the blocks and w ``ngram_weight``: a whole vector has length one too. A text without a known
+    word has an empty semantic block, a text without characters lies at the hash of its padding.
+
+    The n-grams keep apart what the table's English vocabulary does not know: without them Chinese queries
+    crowd around one point. How both were chosen and measured: docs/decisions/0002-default-encoder.md.
+
+    Args:
+        ngram_weight: weight of the lexical cosine against the semantic one; 0 leaves the lexical block out.
+        max_chars: of a longer text the first and the last half of this are read, since what is asked stands
+            at the beginning or at the end; this bounds the time of a decision.
+        table: identity of the word table that a saved router was trained on; ``None`` takes what ships.
+
+    Raises:
+        ArtefactError: when ``table`` is not the table that ships with this version.
+    """
+
+    name = "static"
+
+    def __init__(
+        self, *, ngram_weight: float = 1.0, max_chars: int = 20_000, table: str | None = None
+    ) -> None:
+        if not (math.isfinite(ngram_weight) and ngram_weight >= 0):
+            raise ValueError(f"ngram_weight must be 0 or more, not {ngram_weight}")
+        if max_chars < 2:
+            raise ValueError(f"max_chars must be 2 or more, not {max_chars}")
+        self.ngram_weight, self.max_chars = float(ngram_weight), int(max_chars)
+        self._expected = table
+        self._semantic_length = math.sqrt(1 / (1 + ngram_weight))
+        self._lexical_length = math.sqrt(ngram_weight / (1 + ngram_weight))
+
+    @property
+    def n_semantic(self) -> int:
+        """Length of the semantic block."""
+        return len(self._table().column_scale)
+
+    @property
+    def n_features(self) -> int:
+        """Length of a vector: the semantic block, then the lexical one."""
+        return self.n_semantic + (N_BUCKETS if self.ngram_weight else 0)
+
+    def encode_one(self, text: str) -> np.ndarray:
+        """Vector of one text, ``(n_features,)`` float32."""
+        vector: np.ndarray = self._chunk(self._table(), [text])[0]
+        return vector
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The options and the table's identity; the table itself ships with the package."""
+        options = {
+            "ngram_weight": self.ngram_weight,
+            "max_chars": self.max_chars,
+            "table": self._table().identity,
+        }
+        return options, {}
+
+    @classmethod
+    def from_state(cls, options: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        """Rebuild; a router that was trained on another table is refused."""
+        encoder = super().from_state(options, arrays)
+        encoder._table()
+        return encoder
+
+    def _table(self) -> _Table:
+        table = _load()
+        if self._expected not in {None, table.identity}:
+            raise ArtefactError(
+                f"the static encoder's table is {table.identity!r}, but the router was trained on "
+                f"{self._expected!r}.",
+                remedy="Train the router again with this version of herdwise.",
+            )
+        return table
+
+    def _encode(self, texts: Sequence[str], progress: Progress | None) -> np.ndarray:
+        table = self._table()
+        vectors = np.empty((len(texts), self.n_features), dtype=np.float32)
+        for start in range(0, len(texts), _CHUNK):
+            chunk = texts[start : start + _CHUNK]
+            vectors[start : start + len(chunk)] = self._chunk(table, chunk)
+            if progress is not None:
+                progress(start + len(chunk), len(texts))
+        return vectors
+
+    def _chunk(self, table: _Table, texts: Sequence[str]) -> np.ndarray:
+        texts = [self._shorten(text) for text in texts]
+        n_semantic = len(table.column_scale)
+        vectors = np.zeros((len(texts), self.n_features), dtype=np.float32)
+        for vector, text in zip(vectors, texts, strict=True):
+            semantic = table.sum(text)
+            length = math.sqrt(semantic @ semantic)
+            if length > 0:
+                np.multiply(semantic, self._semantic_length / length, out=vector[:n_semantic])
+        if self.ngram_weight:
+            lexical = hashed_ngrams([text.lower() for text in texts], N_BUCKETS)
+            np.multiply(lexical, np.float32(self._lexical_length), out=vectors[:, n_semantic:])
+        return vectors
+
+    def _shorten(self, text: str) -> str:
+        if len(text) <= self.max_chars:
+            return text
+        half = self.max_chars // 2
+        return f"{text[:half]} {text[-half:]}"
+
+
+class _Table(NamedTuple):
+    """Row r of the table is ``row_scale[r] * codes[r] * column_scale``; it carries the word's weight."""
+
+    identity: str
+    codes: np.ndarray
+    row_scale: np.ndarray
+    column_scale: np.ndarray
+    tokens: WordPiece
+
+    def sum(self, text: str) -> np.ndarray:
+        """Sum of the rows of a text's pieces, ``(n_semantic,)`` float32."""
+        rows = np.array(self.tokens.rows(text), dtype=np.intp)
+        total = self._sum(rows[:_MAX_ROWS])
+        for start in range(_MAX_ROWS, len(rows), _MAX_ROWS):
+            total += self._sum(rows[start : start + _MAX_ROWS])
+        total *= self.column_scale
+        return total
+
+    def _sum(self, rows: np.ndarray) -> np.ndarray:
+        summed: np.ndarray = self.row_scale.take(rows) @ self.codes.take(rows, axis=0).astype(np.float32)
+        return summed
+
+
+@cache
+def _load() -> _Table:
+    folder = files("herdwise.data") / "static_encoder"
+    with as_file(folder / "table.safetensors") as path, safe_open(path, framework="numpy") as file:
+        arrays = {key: file.get_tensor(key) for key in ("codes", "row_scale", "column_scale")}
+        identity = file.metadata()["identity"]
+    tokens = WordPiece((folder / "vocabulary.txt").read_text(encoding="utf-8").split("\n"))
+    return _Table(identity, arrays["codes"], arrays["row_scale"], arrays["column_scale"], tokens)
