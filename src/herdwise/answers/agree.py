@@ -1,0 +1,61 @@
+"""Which answers say the same? Letters and short texts by normal form, numbers within a tolerance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from herdwise.answers.extract import as_number, normal_form
+
+
+def same_number(a: float, b: float, *, relative: float = 1e-4, absolute: float = 1e-9) -> bool:
+    """Whether two numbers are equal within a tolerance; NaN equals nothing."""
+    return math.isclose(a, b, rel_tol=relative, abs_tol=absolute)
+
+
+def same_answer(a: str | None, b: str | None, *, relative: float = 1e-4) -> bool:
+    """Whether two extracted answers say the same.
+
+    An answer that could not be read (None or "") agrees with nothing, not even with another such.
+    Numbers agree within ``relative`` where their units do not contradict each other.
+
+    >>> same_answer("1,000 m", "1000"), same_answer("The Seine", "seine."), same_answer("3 m", "3 km")
+    (True, True, False)
+    """
+    if not a or not b:
+        return False
+    left, right = as_number(a), as_number(b)
+    if left is not None and right is not None:
+        units = (left.unit.casefold(), right.unit.casefold())
+        if units[0] and units[1] and units[0] != units[1]:
+            return False
+        if units[0] != units[1] and "%" in units:
+            return False
+        return same_number(left.value, right.value, relative=relative)
+    form = normal_form(a)
+    return bool(form) and form == normal_form(b)
+
+
+def groups(answers: Sequence[str | None], *, relative: float = 1e-4) -> list[int]:
+    """A label per answer: equal labels say the same; -1 = none could be read.
+
+    Labels count up from 0 in the order of first appearance. An answer joins the first group whose first
+    member it agrees with, so that tolerance never chains.
+
+    >>> groups(["C", None, "D", " c."])
+    [0, -1, 1, 0]
+    """
+    heads: list[str] = []
+    labels: list[int] = []
+    for answer in answers:
+        if not answer or not normal_form(answer):
+            labels.append(-1)
+            continue
+        for label, head in enumerate(heads):
+            if same_answer(answer, head, relative=relative):
+                labels.append(label)
+                break
+        else:
+            heads.append(answer)
+            labels.append(len(heads) - 1)
+    return labels

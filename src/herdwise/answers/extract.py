@@ -1,0 +1,199 @@
+"""What a completion says: its answer's span, a number with its unit, yes or no, short text in normal form."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+_THINKING = re.compile(r"<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_AROUND = " \t\n*_`\"'$;:!?()"  # what may stand around a bare number; a leading point or minus is its own
+_FENCE = re.compile(r"```[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
+_STATED = re.compile(
+    r"(?:answer\s+is|answer\s*[:：]|antwort\s+(?:ist|lautet)|antwort\s*:|r[ée]ponse\s+est|r[ée]ponse\s*:"
+    r"|respuesta\s+es|respuesta\s*:|risposta\s+è|resposta\s+é|答案(?:是|为|為)?[:：]?|答えは|####)"
+    r"[ \t*_:：]*",
+    re.IGNORECASE,
+)
+_ARTICLE = re.compile(r"\b(?:a|an|the)\b")
+_OUTER = r"[\s\"'“”‘’`*_.,;:!?。，；：！？()\[\]$]+"
+_EDGES = re.compile(rf"^{_OUTER}|{_OUTER}$")
+
+_GROUPED = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:[  ]\d{3})+(?:[.,]\d+)?"
+_NUMBER = re.compile(
+    rf"(?<![\w.])(?P<sign>[-−–+]\s?)?[$€£¥]?(?P<body>{_GROUPED}|\d+[.,]\d+|\d+|\.\d+)"
+    r"(?:\s*(?:[x×*]|\\times|\\cdot)\s*10\s*(?:\^|\*\*)\s*\{?\s*(?P<power>[-−]?\d+)\}?|[eE](?P<exp>[-+]?\d+))?"
+    r"(?:\s*/\s*(?P<under>\d+(?:\.\d+)?)(?![\w/]))?"
+    r"(?:\s?(?P<unit>%|°\s?[CF]?|(?![xX×]\s*\d)[A-Za-zµΩ][A-Za-zµΩ/^²³0-9]{0,8}))?"
+)
+_FRACTION = re.compile(r"\\d?frac\s*\{\s*([-−]?\d+(?:\.\d+)?)\s*\}\s*\{\s*(\d+(?:\.\d+)?)\s*\}")
+
+_YES = r"yes|yeah|yep|true|correct|ja|oui|vrai|s[íì]|verdadero|sim|vero|是的|是|对|正确|はい"
+_NO = r"no|nope|false|incorrect|nein|non|faux|falso|não|不是|不对|否|错误|いいえ"
+_YES_NO = re.compile(rf"(?<!\w)(?:(?P<no>{_NO})|(?P<yes>{_YES}))(?![a-zà-ÿ])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number that was read, with the unit that followed it ("" where none did)."""
+
+    value: float
+    unit: str = ""
+
+
+def without_thinking(text: str) -> str:
+    """The text outside ``<think>`` blocks, also where the block is never closed or never opened."""
+    closing = re.search(r"</(?:think|thinking|reasoning)>", text, re.IGNORECASE)
+    opening = re.search(r"<(?:think|thinking|reasoning)>", text, re.IGNORECASE)
+    if closing and (opening is None or opening.start() > closing.start()):
+        text = text[closing.end() :]  # the chat template had opened the block already
+    return _THINKING.sub("", text)
+
+
+def boxed(text: str) -> str | None:
+    r"""Content of the last ``\boxed{...}``, braces balanced; None where there is none."""
+    start = text.rfind("\\boxed{")
+    if start < 0:
+        return None
+    depth, begin = 0, start + len("\\boxed{")
+    for position in range(begin - 1, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[position], 0)
+        if depth == 0:
+            return text[begin:position].strip()
+    return None
+
+
+def final_answer(text: str) -> str:
+    r"""The part of a completion that is its answer, without the marks around it.
+
+    In this order: the last ``\boxed{}``; what follows the last "the answer is", "Answer:" or "####" up to
+    the line's end; the last line that is not empty. "" for an empty completion.
+
+    >>> final_answer("3 + 4 is 7.\n\nThe answer is **seven**.")
+    'seven'
+    """
+    return trimmed(_answer_span(text))
+
+
+def _answer_span(text: str) -> str:
+    text = without_thinking(text)
+    inside = boxed(text)
+    if inside is not None:
+        return inside
+    stated = [m for m in _STATED.finditer(text) if text[m.end() :].strip()]
+    if stated:
+        return text[stated[-1].end() :].lstrip().splitlines()[0]
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def trimmed(text: str) -> str:
+    """Without the punctuation, quotes and emphasis around it."""
+    return _EDGES.sub("", text)
+
+
+def normal_form(text: str) -> str:
+    """Short text so that only its words count: NFKC, case folded, no outer punctuation or articles.
+
+    >>> normal_form("  The **Eiffel Tower**. ") == normal_form("eiffel tower")
+    True
+    """
+    text = unicodedata.normalize("NFKC", text).casefold()
+    text = re.sub(r"[*_`\"“”]|(?<!\w)['‘’]|['‘’](?!\w)", " ", text)
+    return " ".join(trimmed(_ARTICLE.sub(" ", trimmed(text))).split())
+
+
+def _value(body: str) -> float:
+    body = re.sub(r"[  ]", "", body)
+    comma, dot = body.rfind(","), body.rfind(".")
+    if comma >= 0 and dot >= 0:
+        # The later mark is the decimal one: 1,234.5 and 1.234,5.
+        body = body.replace(",", "") if dot > comma else body.replace(".", "").replace(",", ".")
+    elif comma >= 0:
+        # 1,234 groups thousands; 3,14 is a decimal comma.
+        grouped = re.fullmatch(r"\d{1,3}(?:,\d{3})+", body)
+        body = body.replace(",", "") if grouped and not body.startswith("0,") else body.replace(",", ".")
+    return float(body)
+
+
+def _number(match: re.Match[str]) -> Number | None:
+    value = _value(match["body"])
+    try:
+        if match["power"] is not None:
+            value *= 10.0 ** int(match["power"].replace("−", "-"))
+        if match["exp"] is not None:
+            value *= 10.0 ** int(match["exp"])
+    except OverflowError:
+        return None
+    if match["under"] is not None:
+        if float(match["under"]) == 0:
+            return None
+        value /= float(match["under"])
+    if (match["sign"] or "").strip() in {"-", "−", "–"}:
+        value = -value
+    return Number(value, (match["unit"] or "").replace(" ", ""))
+
+
+def _plain(text: str) -> str:
+    return _FRACTION.sub(lambda m: f" {m[1]}/{m[2]} ", text).replace("\\%", "%").replace("\\,", "")
+
+
+def numbers(text: str) -> list[Number]:
+    """All numbers of a text in order, with the units behind them.
+
+    Reads thousands separators, decimal commas, 1.2e3, 1.2 × 10^3, fractions and minus signs.
+
+    >>> [n.value for n in numbers("1,234.5 km, 3/4 and -2 × 10^3")]
+    [1234.5, 0.75, -2000.0]
+    """
+    found = (_number(match) for match in _NUMBER.finditer(_plain(text)))
+    return [number for number in found if number is not None]
+
+
+def as_number(text: str) -> Number | None:
+    """The number that a short answer consists of, unit included; None where other words stand by it.
+
+    >>> as_number("**1,000 m**."), as_number("room 5")
+    (Number(value=1000.0, unit='m'), None)
+    """
+    match = _NUMBER.fullmatch(_plain(text).strip(_AROUND).removesuffix(".").strip(_AROUND))
+    return None if match is None else _number(match)
+
+
+def read_number(text: str) -> Number | None:
+    """The number that a completion gives as its answer: the stated one, else the last; None without any."""
+    text = without_thinking(text)
+    span = _answer_span(text)
+    said = numbers(span)
+    if said:
+        # "x = 3 + 4 = 7" ends in its result; "7 apples out of 9" begins with it.
+        return said[-1] if "=" in span else said[0]
+    anywhere = numbers(text)
+    return anywhere[-1] if anywhere else None
+
+
+def read_yes_no(text: str) -> bool | None:
+    """Yes (True), no (False) or neither (None): in a short stated answer, else in the first 80 characters."""
+    said = final_answer(text)
+    for part in (said if len(said) < 80 else "", without_thinking(text).lstrip()[:80]):
+        match = _YES_NO.search(part)
+        if match is not None:
+            return match["yes"] is not None
+    return None
+
+
+def read_code(text: str, language: str | None = None) -> str | None:
+    """The last fenced block (of that language where one is so marked), else None.
+
+    A text without any fence is the caller's to judge: it may be code or prose.
+    """
+    blocks = [(m[1].lower(), m[2]) for m in _FENCE.finditer(without_thinking(text))]
+    if not blocks:
+        return None
+    wanted = [code for marked, code in blocks if language is None or marked.startswith(language[:2].lower())]
+    return (wanted or [code for _, code in blocks])[-1]
+
+
+def read_short_text(text: str) -> str | None:
+    """The stated answer in normal form, None when nothing is left of it."""
+    return normal_form(final_answer(text)) or None

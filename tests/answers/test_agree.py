@@ -1,0 +1,51 @@
+import pytest
+
+from herdwise.answers.agree import groups, same_answer
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("C", " c."),
+        ("1,000 m", "1000"),
+        ("0.5", "1/2"),
+        ("The Seine", "**seine**"),
+        ("3.14159", "3.1416"),
+        ("42 apples", "42"),
+        ("$5", "5"),
+    ],
+)
+def test_answers_that_say_the_same_agree(a: str, b: str) -> None:
+    assert same_answer(a, b)
+    assert same_answer(b, a)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("C", "D"),
+        ("3 m", "3 km"),
+        ("50%", "50"),
+        ("-3", "3"),
+        ("room 5", "5"),
+        ("3.14", "3.15"),
+        ("Seine", "Rhône"),
+        ("A1", "A2"),
+    ],
+)
+def test_answers_that_differ_do_not(a: str, b: str) -> None:
+    assert not same_answer(a, b)
+
+
+def test_an_answer_that_could_not_be_read_agrees_with_nothing() -> None:
+    assert not same_answer(None, None)
+    assert not same_answer("", "")
+    assert not same_answer("...", "...")
+
+
+def test_groups_are_labelled_in_order_of_appearance() -> None:
+    assert groups(["C", None, "D", " c.", "", "d", "..."]) == [0, -1, 1, 0, -1, 1, -1]
+
+
+def test_tolerance_never_chains() -> None:
+    assert groups(["100", "101", "102"], relative=0.0101) == [0, 0, 1]

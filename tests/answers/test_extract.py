@@ -1,0 +1,108 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from herdwise.answers.extract import (
+    as_number,
+    boxed,
+    final_answer,
+    normal_form,
+    numbers,
+    read_code,
+    read_number,
+    read_short_text,
+    read_yes_no,
+    without_thinking,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "unit"),
+    [
+        ("The total is 1,234.5 km.", 1234.5, "km"),
+        ("Es sind 1.234,56 Euro", 1234.56, "Euro"),
+        ("3,14", 3.14, ""),
+        ("0,125", 0.125, ""),
+        ("10,000,000", 10_000_000.0, ""),
+        ("−5 °C", -5.0, "°C"),
+        ("#### 1,000", 1000.0, ""),
+        ("The answer is 3/4.", 0.75, ""),
+        (r"\boxed{\frac{3}{4}}", 0.75, ""),
+        ("about 1.2 × 10^{-3} m", 0.0012, "m"),
+        ("6.02e23", 6.02e23, ""),
+        ("x = 3 + 4 = 7", 7.0, ""),
+        ("The answer is 42 apples out of 50.", 42.0, "apples"),
+        ("First 3, then 9.", 3.0, ""),
+        ("Take 3.\nThat makes 12%.", 12.0, "%"),
+        (".5", 0.5, ""),
+    ],
+)
+def test_a_number_is_read_with_its_unit(text: str, value: float, unit: str) -> None:
+    number = read_number(text)
+    assert number is not None
+    assert number.value == pytest.approx(value)
+    assert number.unit == unit
+
+
+@pytest.mark.parametrize("text", ["", "none at all", "1/0", "1e999"])
+def test_no_number_is_invented(text: str) -> None:
+    assert read_number(text) is None
+
+
+@given(st.integers(-(10**9), 10**9))
+def test_every_integer_is_read_back_with_and_without_thousands_marks(value: int) -> None:
+    for written in (f"{value}", f"{value:,}"):
+        found = as_number(written)
+        assert found is not None
+        assert found.value == value
+
+
+@given(st.text(max_size=200))
+def test_no_text_makes_a_reader_fail(text: str) -> None:
+    numbers(text), read_number(text), read_yes_no(text), read_code(text), read_short_text(text)
+    assert final_answer(text) == final_answer(text).strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Yes, because it floats.", True),
+        ("The answer is no.", False),
+        ("Nein, das geht nicht.", False),
+        ("Oui", True),
+        ("Sí", True),
+        ("是的", True),
+        ("不是", False),
+        ("Notebooks are yellow", None),
+        ("", None),
+    ],
+)
+def test_yes_and_no_are_read_in_several_languages(text: str, said: bool | None) -> None:
+    assert read_yes_no(text) is said
+
+
+def test_normal_form_keeps_words_only() -> None:
+    assert normal_form(' "The **Eiffel Tower**". ') == normal_form("eiffel  tower") == "eiffel tower"
+    assert normal_form("ＡＢＣ") == "abc"
+    assert normal_form("don't") == "don't"
+
+
+def test_the_answer_span_is_boxed_stated_or_last() -> None:
+    assert final_answer(r"It is \boxed{\text{a}{b}} indeed") == r"\text{a}{b}"
+    assert final_answer("The answer is **Paris**.\nIs that all?") == "Paris"
+    assert final_answer("Well.\n\nParis.\n") == "Paris"
+    assert boxed(r"\boxed{never closed") is None
+
+
+def test_thinking_is_left_out_also_where_a_tag_is_missing() -> None:
+    assert without_thinking("<think>a</think>b") == "b"
+    assert without_thinking("a</think>b") == "b"
+    assert without_thinking("<think>a").strip() == ""
+
+
+def test_code_is_the_last_block_of_its_language() -> None:
+    text = "```python\na = 1\n```\nthen\n```py\nb = 2\n```\nand\n```sh\nls\n```"
+    assert read_code(text, "python") == "b = 2"
+    assert read_code(text) == "ls"
+    assert read_code("```python\nnever_closed = 1") == "never_closed = 1"
+    assert read_code("no code") is None
