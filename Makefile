@@ -1,0 +1,58 @@
+# herdwise: `make run` serves, `make test` tests, on a fresh machine with Python 3.11+ and make.
+# Everything is installed into .venv from the committed lock; nothing else is touched.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.8
+RUN_DIR ?= run
+PORT ?= 8484
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-fast lint types layers check bench life-cycle clean
+
+help: ## List what there is
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "herdwise needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian: apt install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+# Two stamps: what running needs, and what developing needs besides.
+$(VENV)/.run: pyproject.toml uv.lock | $(VENV)/bin/uv
+	@echo "Installing herdwise ..."
+	@VIRTUAL_ENV=$(abspath $(VENV)) UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --no-dev
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml uv.lock | $(VENV)/bin/uv
+	@echo "Installing herdwise with its development tools ..."
+	@VIRTUAL_ENV=$(abspath $(VENV)) UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact
+	@touch $(VENV)/.run $@
+
+run: $(VENV)/.run ## Train on the shipped outcomes, show held-out figures, serve an endpoint
+	@$(BIN)/herdwise demo --dir $(RUN_DIR) --port $(PORT)
+
+test: $(VENV)/.dev ## All tests
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+lint: $(VENV)/.dev ## Style
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+types: $(VENV)/.dev ## Strict types
+	@$(BIN)/mypy
+
+layers: $(VENV)/.dev ## Imports go down the floors only
+	@$(BIN)/lint-imports
+
+check: lint types layers test ## Everything CI checks
+
+life-cycle: $(VENV)/.dev ## The life of a herd, top to bottom, against a real local HTTP herd
+	@PATH="$(abspath $(BIN)):$$PATH" bash runs/life_cycle.sh
+
+bench: $(VENV)/.dev ## Every figure the README quotes
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean: ## Remove the environment and everything made by runs
+	@rm -rf $(VENV) $(RUN_DIR)

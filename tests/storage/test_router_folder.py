@@ -1,0 +1,68 @@
+"""Router folders: written whole, read suspiciously."""
+
+import numpy as np
+import pytest
+
+from herdwise.core.errors import ArtefactError
+from herdwise.storage.router_folder import read_arrays, read_manifest, read_text, write_router_folder
+
+
+def write(path):
+    return write_router_folder(
+        path, {"note": 1}, {"part": {"x": np.arange(6.0).reshape(2, 3)}, "empty": {}}, {"words": ["a", "é"]}
+    )
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    folder = write(tmp_path / "r")
+    manifest = read_manifest(folder)
+    assert manifest["note"] == 1
+    assert read_arrays(folder, manifest, "part")["x"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert read_arrays(folder, manifest, "empty") == {}
+    assert read_text(folder, manifest, "words") == ["a", "é"]
+
+
+def test_a_router_replaces_a_router_but_nothing_else(tmp_path):
+    write(tmp_path / "r")
+    write(tmp_path / "r")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("precious")
+    with pytest.raises(ArtefactError, match="is not a router"):
+        write(tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "precious"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "r"]
+
+
+def test_a_truncated_part_is_refused(tmp_path):
+    folder = write(tmp_path / "r")
+    data = (folder / "part.safetensors").read_bytes()
+    (folder / "part.safetensors").write_bytes(data[:-8])
+    with pytest.raises(ArtefactError, match="truncated or was changed"):
+        read_arrays(folder, read_manifest(folder), "part")
+
+
+def test_a_missing_part_is_refused(tmp_path):
+    folder = write(tmp_path / "r")
+    (folder / "part.safetensors").unlink()
+    with pytest.raises(ArtefactError, match=r"truncated: part\.safetensors"):
+        read_arrays(folder, read_manifest(folder), "part")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "is not a manifest"),
+        (b"[]", "is not a manifest"),
+        (b'{"format": "other"}', "is not of a herdwise router"),
+        (b'{"format": "herdwise-router", "format_version": 99}', "format_version 99"),
+    ],
+)
+def test_a_foreign_manifest_is_refused(tmp_path, content, message):
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(ArtefactError, match=message):
+        read_manifest(tmp_path)
+
+
+def test_a_folder_without_manifest_is_refused(tmp_path):
+    with pytest.raises(ArtefactError, match=r"no manifest\.json"):
+        read_manifest(tmp_path)
