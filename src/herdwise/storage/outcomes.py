@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,24 @@ def read_texts(path_or_name: str | os.PathLike[str]) -> dict[tuple[str, str], st
     columns = _Columns(path)
     keys = zip(columns.strings("query_id").to_pylist(), columns.strings("candidate").to_pylist(), strict=True)
     return dict(zip(keys, columns.strings("text").to_pylist(), strict=True))
+
+
+def read_query_texts(path_or_name: str | os.PathLike[str], query_ids: Collection[str]) -> dict[str, str]:
+    """Texts of the named queries alone, by id, for one who needs neither the outcomes nor their memory.
+
+    Raises:
+        OutcomeError: when queries.parquet is malformed, or lacks one of them.
+    """
+    queries = _Columns(outcome_folder(path_or_name) / "queries.parquet")
+    ids, texts = queries.strings("query_id"), queries.strings("text")
+    wanted = pc.is_in(ids, value_set=pa.array(list(query_ids), pa.string()))
+    found = dict(zip(ids.filter(wanted).to_pylist(), texts.filter(wanted).to_pylist(), strict=True))
+    lacking = sorted(set(query_ids) - found.keys())
+    if lacking:
+        raise queries.error("query_id", None, f"{lacking[0]!r} is missing.", "Add it to queries.parquet.")
+    del queries, ids, texts, wanted
+    pa.default_memory_pool().release_unused()  # a server keeps what is returned, not what it was read from
+    return found
 
 
 def write_outcomes(
