@@ -1,0 +1,198 @@
+"""Replay: carry out a policy's Steps against recorded outcomes.
+
+The policy is called as ``serving/dispatch`` calls it: at the start, after each of its own Steps, and after
+every event, until it returns Finish. Time is simulated from the recorded latencies; where none was
+recorded an answer comes back at once, in the order of asking.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from herdwise.core.errors import HerdwiseError
+from herdwise.routing.base import (
+    Answer,
+    Ask,
+    Cancel,
+    Failure,
+    Finish,
+    InFlight,
+    Policy,
+    Situation,
+    Spent,
+    Step,
+    Wait,
+)
+
+#: A policy that has not finished after this many Steps on one query never will.
+MAX_STEPS = 1000
+
+#: Gives the opening situation of the query at a position; None = refused, nobody meets the constraints.
+Openings = Callable[[int], Situation | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What may be revealed to a policy, columns in the order of the situations' herd.
+
+    Args:
+        ran: ``(n, m)`` bool, whether the pair has an outcome; one without is a failure ("not_run").
+        answers: ``(n, m)`` extracted answers, str or None, or None when none were recorded.
+        cost_usd, latency_s: ``(n, m)``, NaN = unknown.
+    """
+
+    ran: np.ndarray
+    answers: np.ndarray | None
+    cost_usd: np.ndarray
+    latency_s: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What a policy did on ``n`` queries.
+
+    Args:
+        answered: ``(n,)`` column of the candidate whose answer was returned, -1 = nobody's.
+        asks: ``(n, m)`` how often each candidate was asked, cancelled and failed asks included.
+    """
+
+    answered: np.ndarray
+    asks: np.ndarray
+
+    @property
+    def calls(self) -> np.ndarray:
+        """Asks per query, ``(n,)``."""
+        return np.asarray(self.asks.sum(axis=1))
+
+    def quality(self, quality: np.ndarray) -> np.ndarray:
+        """Recorded quality of the returned answers, ``(n,)``; NaN where there is none, never 0 or 1."""
+        picked = quality[np.arange(len(self.answered)), self.answered].astype(np.float64)
+        return np.where(self.answered >= 0, picked, np.nan)
+
+    def cost(self, cost: np.ndarray) -> np.ndarray:
+        """Cost per query summed over its asks, ``(n,)``; NaN where some asked candidate's is unknown.
+
+        A cancelled ask counts in full: what it had used by then is not on record.
+        """
+        return np.asarray(np.where(self.asks > 0, self.asks * cost, 0.0).sum(axis=1))
+
+
+def replay(policy: Policy, openings: Openings, records: Records) -> Replay:
+    """Carry out ``policy`` on every query.
+
+    Raises:
+        HerdwiseError: when the policy breaks the contract: waits for nothing, never finishes, or returns
+            an answer that it does not have.
+    """
+    n, m = records.ran.shape
+    answered = np.full(n, -1, dtype=np.int64)
+    asks = np.zeros((n, m), dtype=np.int64)
+    for row in range(n):
+        opening = openings(row)
+        if opening is None:
+            continue
+        course = _Course(records, row)
+        answered[row] = course.run(policy, opening)
+        for candidate in course.asked:
+            asks[row, candidate] += 1
+    return Replay(answered, asks)
+
+
+class _Course:
+    """One query's course."""
+
+    __slots__ = ("answers", "asked", "ends", "failures", "in_flight", "now_s", "records", "row", "usd")
+
+    def __init__(self, records: Records, row: int) -> None:
+        self.records, self.row = records, row
+        self.asked: list[int] = []
+        self.answers: list[Answer] = []
+        self.failures: list[Failure] = []
+        self.in_flight: list[InFlight] = []
+        self.ends: dict[int, float] = {}
+        self.now_s = 0.0
+        self.usd: float | None = 0.0
+
+    def run(self, policy: Policy, opening: Situation) -> int:
+        """Steps until Finish; the column of whose answer was returned, -1 for nobody's."""
+        situation = opening
+        for _ in range(MAX_STEPS):
+            step = policy.step(situation)
+            if isinstance(step, Finish):
+                return self._finish(step, policy)
+            self._carry_out(step, policy)
+            situation = replace(
+                opening,
+                answers=tuple(self.answers),
+                in_flight=tuple(self.in_flight),
+                failures=tuple(self.failures),
+                spent=Spent(usd=self.usd, seconds=self.now_s, calls=len(self.asked)),
+                now_s=self.now_s,
+            )
+        raise HerdwiseError(f"policy {policy.name!r} did not finish within {MAX_STEPS} steps.")
+
+    def _carry_out(self, step: Step, policy: Policy) -> None:
+        if isinstance(step, Ask):
+            self._ask(step)
+        elif isinstance(step, Wait):
+            self._wait(step, policy)
+        elif isinstance(step, Cancel):
+            self.in_flight = [ask for ask in self.in_flight if ask.ask not in step.asks]
+        else:
+            raise HerdwiseError(f"policy {policy.name!r} returned {step!r}, which is no Step.")
+
+    def _ask(self, step: Ask) -> None:
+        # The record answers the query as it was asked: it holds nothing for other messages.
+        changed = step.messages is not None or step.continue_from is not None
+        for candidate in step.candidates:
+            number = len(self.asked)
+            self.asked.append(candidate)
+            if changed or not self.records.ran[self.row, candidate]:
+                why = "no record of an answer to other messages" if changed else "this pair was not run"
+                self.failures.append(Failure(number, candidate, kind="not_run", message=why))
+                continue
+            latency_s = _known(self.records.latency_s[self.row, candidate])
+            self.ends[number] = self.now_s + (0.0 if latency_s is None else latency_s)
+            self.in_flight.append(InFlight(number, candidate, self.now_s, step.deliver))
+
+    def _wait(self, step: Wait, policy: Policy) -> None:
+        # The earliest end; among equals the one that was asked first.
+        first = min(self.in_flight, key=lambda ask: self.ends[ask.ask], default=None)
+        if first is not None and (step.until_s is None or self.ends[first.ask] <= step.until_s):
+            self.in_flight.remove(first)
+            self.now_s = max(self.now_s, self.ends[first.ask])
+            self._arrive(first)
+        elif step.until_s is not None and step.until_s > self.now_s:
+            self.now_s = step.until_s
+        else:
+            raise HerdwiseError(f"policy {policy.name!r} waits for nothing: no ask ends by {step.until_s} s.")
+
+    def _arrive(self, ask: InFlight) -> None:
+        cost_usd = _known(self.records.cost_usd[self.row, ask.candidate])
+        self.usd = None if self.usd is None or cost_usd is None else self.usd + cost_usd
+        recorded = self.records.answers
+        self.answers.append(
+            Answer(
+                ask=ask.ask,
+                candidate=ask.candidate,
+                value=None if recorded is None else recorded[self.row, ask.candidate],
+                latency_s=_known(self.records.latency_s[self.row, ask.candidate]),
+                cost_usd=cost_usd,
+            )
+        )
+
+    def _finish(self, step: Finish, policy: Policy) -> int:
+        if step.answer is None:
+            return -1
+        for answer in self.answers:
+            if answer.ask == step.answer:
+                return answer.candidate
+        raise HerdwiseError(f"policy {policy.name!r} returned ask {step.answer}, which has no answer.")
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,200 @@
+"""What an evaluation sets up before it measures: candidates, router, test rows, best single."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from herdwise.core.decision import Constraints
+from herdwise.core.errors import ConfigError, HerdMismatchError
+from herdwise.core.outcomes import OutcomeTable
+from herdwise.encoding.base import Encoder
+from herdwise.evaluation.averages import Average
+from herdwise.evaluation.references import best_single, training_means
+from herdwise.evaluation.selection import (
+    MeasuredRows,
+    completed,
+    measured_rows,
+    removed_by_coverage,
+    require_some,
+    select_candidates,
+)
+from herdwise.prediction.base import Predictor
+from herdwise.routing.router import Router
+
+#: Called with (stage, done, total) while a long job runs.
+Progress = Callable[[str, int, int], None]
+
+#: In place of a split's name: every query of the folder.
+EVERY_QUERY = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Everything fixed before the policy is replayed.
+
+    Args:
+        router: of the remaining candidates, in the column order of ``rows``.
+        rows: the test rows that are measured.
+        test: the whole test split, every candidate of the folder.
+        column: the quality column learned and measured.
+        best_single: chosen on the training split.
+        n_train: training queries.
+        n_shared_texts: measured rows whose text also stands in train; None where train is not at hand.
+        excluded: candidate -> why it takes no part.
+        warnings: what a reader should know.
+    """
+
+    router: Router
+    rows: MeasuredRows
+    test: OutcomeTable
+    column: str
+    best_single: str
+    n_train: int
+    n_shared_texts: int | None
+    excluded: dict[str, str]
+    warnings: list[str] = field(default_factory=list)
+
+
+def set_up(
+    table: OutcomeTable,
+    limits: Constraints,
+    *,
+    router: Router | None,
+    quality_column: str | None,
+    average: Average,
+    train_split: str,
+    test_split: str,
+    encoder: str | Encoder,
+    predictor: str | Predictor,
+    seed: int,
+    progress: Progress | None,
+) -> Setup:
+    """Choose candidates and rows, and train where no router is given.
+
+    Raises:
+        InputError: a split, candidate or column that isn't there; nobody or nothing left.
+        HerdMismatchError: a candidate that the given router does not know.
+    """
+    test = _split(table, test_split)
+    if router is None:
+        column = quality_column or "quality"
+        if train_split == test_split:
+            raise ConfigError(
+                f"training and test split are both {test_split!r}: the figures would not be held out.",
+                remedy="Name two splits with --train-split and --test-split, or give a trained --router.",
+            )
+        train = _split(table, train_split)
+        return _with_training(train, test, limits, column, average, encoder, predictor, seed, progress)
+    column = quality_column or router.facts.quality_column
+    if column != router.facts.quality_column:
+        raise ConfigError(
+            f"the router learned column {router.facts.quality_column!r}, not {column!r}.",
+            remedy=f"Train again with --quality-column {column}, or leave --quality-column out.",
+        )
+    return _with_router(router, test, limits, column, average)
+
+
+def _with_training(
+    train: OutcomeTable,
+    test: OutcomeTable,
+    limits: Constraints,
+    column: str,
+    average: Average,
+    encoder: str | Encoder,
+    predictor: str | Predictor,
+    seed: int,
+    progress: Progress | None,
+) -> Setup:
+    allowed, excluded = select_candidates(test, limits)
+    coverage = {
+        name: _shares(part.restrict(allowed.herd.names), column)
+        for name, part in (("train", train), ("test", test))
+    }
+    excluded = excluded | removed_by_coverage(coverage)
+    names = [name for name in test.herd.names if name not in excluded]
+    require_some(names, excluded)
+    learned = train.restrict(names)
+    means, n_common = training_means(learned.matrix(column), learned.benchmarks, average)
+    best = best_single(learned.herd.names, dict(zip(learned.herd.names, means.tolist(), strict=True)))
+    fitted = Router.fit(
+        learned,
+        encoder=encoder,
+        predictor=predictor,
+        quality_column=column,
+        seed=seed,
+        keep_texts=False,
+        progress=progress,
+    )
+    rows = measured_rows(test, fitted.herd, column)
+    known_texts = set(train.texts)
+    shared = sum(text in known_texts for text in rows.table.texts)
+    warnings = _about_rows(rows, test)
+    if shared:
+        warnings.append(f"{shared} of {len(rows.quality)} measured texts also stand in the training split.")
+    if n_common < train.n_queries:
+        warnings.append(
+            f"best single was chosen on the {n_common} of {train.n_queries} training queries"
+            " that every remaining candidate ran."
+        )
+    return Setup(fitted, rows, test, column, best, train.n_queries, shared, excluded, warnings)
+
+
+def _with_router(
+    router: Router, test: OutcomeTable, limits: Constraints, column: str, average: Average
+) -> Setup:
+    known = completed(test.herd, router.herd)
+    allowed, excluded = select_candidates(replace(test, herd=known, _cache={}), limits)
+    tested = _shares(allowed, column)
+    sparse = removed_by_coverage({"test": tested})
+    named = limits.candidates or frozenset()
+    # Who is left out for coverage need not be known, unless the caller asked for it by name.
+    foreign = [
+        name
+        for name in allowed.herd.names
+        if name not in router.herd and (name in named or name not in sparse)
+    ]
+    if foreign:
+        shown = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
+        both = [name for name in test.herd.names if name in router.herd]
+        raise HerdMismatchError(
+            f"the router was not trained with {shown}.",
+            remedy=(
+                f"Name candidates that it knows with --candidates, such as {','.join(both[:3])},"
+                if both
+                else "Evaluate it on a folder of its own herd,"
+            )
+            + " or train again with their outcomes.",
+        )
+    trained = {name: router.facts.coverage.get(name, 0.0) for name in tested if name not in sparse}
+    excluded = excluded | sparse | removed_by_coverage({"train": trained})
+    left = [name for name in tested if name not in excluded]
+    require_some(left, excluded)
+    herd = known.subset(left)
+    means = router.facts.mean_micro if average == "micro" else router.facts.mean_macro
+    best = best_single(left, means)
+    # The folder's own facts count where it has them; where nothing differs the router serves as it is.
+    fitted = router if herd == router.herd else router.adapt(herd)
+    rows = measured_rows(test, fitted.herd, column)
+    return Setup(
+        fitted, rows, test, column, best, router.facts.n_queries, None, excluded, _about_rows(rows, test)
+    )
+
+
+def _split(table: OutcomeTable, name: str) -> OutcomeTable:
+    return table if name == EVERY_QUERY else table.split(name)
+
+
+def _shares(table: OutcomeTable, column: str) -> dict[str, float]:
+    return dict(zip(table.herd.names, np.asarray(table.coverage(column)).tolist(), strict=True))
+
+
+def _about_rows(rows: MeasuredRows, test: OutcomeTable) -> list[str]:
+    if rows.n_left_out == 0:
+        return []
+    return [
+        f"{rows.n_left_out} of {test.n_queries} test queries are left out:"
+        " some remaining candidate has no outcome there."
+    ]

@@ -1,0 +1,55 @@
+"""The router's cost-quality curve: the same policy replayed under a range of cost weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from herdwise.core.decision import CostKind, Goals
+from herdwise.evaluation.curves import Hull, sweep_weights
+from herdwise.evaluation.figures import CurvePoint
+from herdwise.evaluation.replay import Openings, Records, replay
+from herdwise.routing.base import Policy
+
+
+def sweep(
+    policy: Policy,
+    openings: Callable[[Goals], Openings],
+    goals: Goals,
+    records: Records,
+    quality: np.ndarray,
+    cost: np.ndarray,
+    kind: CostKind,
+    weights: np.ndarray,
+    cost_range: tuple[float, float],
+    report: Callable[[str, int, int], None],
+) -> list[CurvePoint]:
+    """One point per cost weight, mean recorded cost and quality of what the policy did.
+
+    Queries that a policy leaves unanswered have a cost and no quality: such a weight gives no point.
+
+    Args:
+        openings: goals -> opening situation per query.
+        quality, cost: ``(n, m)`` recorded.
+        weights: ``(n,)`` summing to 1 (micro or macro), used for both axes.
+        cost_range: mean cost of the cheapest and the dearest fixed candidate.
+
+    Raises:
+        UnknownCostError: when the router can predict no cost of this kind.
+    """
+    points: list[CurvePoint] = []
+    wanted = sweep_weights(*cost_range)
+    for done, weight in enumerate(wanted):
+        report("curve", done, len(wanted))
+        course = replay(policy, openings(goals.replace(cost_weight=float(weight), cost_kind=kind)), records)
+        x, y = weights @ course.cost(cost), weights @ course.quality(quality)
+        if np.isfinite(x) and np.isfinite(y):
+            points.append(CurvePoint(float(x), float(y), float(weight)))
+    report("curve", len(wanted), len(wanted))
+    return points
+
+
+def vertices(hull: Hull) -> list[CurvePoint]:
+    """A hull's vertices, cost ascending."""
+    return [CurvePoint(float(c), float(q)) for c, q in zip(hull.cost, hull.quality, strict=True)]
