@@ -17,7 +17,9 @@ SEAMS = ("backends", "benchmarks", "graders", "encoders", "predictors", "policie
 
 
 def in_fresh_python(code):
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     return json.loads(done.stdout)
 
 
@@ -52,6 +54,7 @@ def test_no_file_is_a_drawer_of_odds_and_ends():
 
 
 def test_nothing_is_ever_unpickled():
+    unsafe = {"pickle", "joblib", "cloudpickle", "dill", "shelve"}
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = []
@@ -59,7 +62,9 @@ def test_nothing_is_ever_unpickled():
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
-            assert not {"pickle", "joblib", "cloudpickle", "dill", "shelve"} & {n.split(".")[0] for n in names}, path
+            assert not {"pickle", "joblib", "cloudpickle", "dill", "shelve"} & {
+                n.split(".")[0] for n in names
+            }, path
 
 
 def test_only_config_reads_the_environment():
