@@ -177,9 +177,10 @@ def _absolute(config: Config, folder: Path) -> Config:
     router, ledger = config.router, config.ledger
     if router is not None:
         router = folder / router.expanduser()
-    found = _SQLITE_FILE.match(ledger.url.reveal())
+    url = ledger.url.reveal()
+    found = _SQLITE_FILE.match(url if "://" in url else f"sqlite:///{url}")
     if found and not found["file"].startswith((":memory:", "file:")):
         file = folder / Path(found["file"]).expanduser()
-        url = Secret(f"{found['scheme']}{file}{found['query'] or ''}")
-        ledger = msgspec.structs.replace(ledger, url=url)
+        absolute = Secret(f"{found['scheme']}{file}{found['query'] or ''}")
+        ledger = msgspec.structs.replace(ledger, url=absolute)
     return msgspec.structs.replace(config, router=router, ledger=ledger)

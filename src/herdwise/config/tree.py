@@ -52,10 +52,11 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Timeouts(Node, frozen=True):
-    """Seconds until a candidate is given up: to connect, to its first token, to its last."""
+    """Seconds until a candidate is given up: to connect, to its first token, between tokens, in all."""
 
     connect_s: Positive = 5.0
     first_token_s: Positive = 60.0
+    idle_s: Positive = 60.0
     total_s: Positive = 600.0
 
 
@@ -77,7 +78,8 @@ class CandidateNode(Node, frozen=True):
     api_key: Secret | None = None
     headers: dict[str, Secret] = {}
     timeouts: Timeouts = Timeouts()
-    max_concurrency: Count = 64
+    max_concurrency: Count | None = None
+    max_queue: Annotated[int, Meta(ge=0)] | None = None
     options: dict[str, Any] = {}
     # What is known about it.
     params_b: Positive | None = None
@@ -167,6 +169,7 @@ class ServerNode(Node, frozen=True):
 class LedgerNode(Node, frozen=True):
     """Where decisions, completions and feedback are written (any SQLAlchemy URL)."""
 
+    enabled: bool = True
     # A database URL may carry a password.
     url: Secret = Secret("sqlite:///herdwise.db")
     store_texts: bool = True

@@ -1,0 +1,207 @@
+"""Config -> running parts. The only place where floors meet; each part's module is imported when built."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from herdwise.backends.base import BACKENDS, Backend
+from herdwise.config.tree import CandidateNode, Config
+from herdwise.core.candidate import Candidate, Herd
+from herdwise.core.decision import Constraints, Goals, Preferences
+from herdwise.core.errors import ConfigError
+from herdwise.core.money import Price
+from herdwise.core.query import Query
+from herdwise.routing.base import POLICIES, Policy
+
+if TYPE_CHECKING:
+    from herdwise.routing.declared import DeclaredRouter
+    from herdwise.routing.router import Router
+    from herdwise.serving.ledger import Ledger
+    from herdwise.serving.service import Service, Settings
+
+#: A request without peculiarities: goals that refuse it would refuse every one.
+PLAIN = Query("Hello")
+
+
+def build_herd(config: Config) -> Herd:
+    """The candidates as the config states them, in its order."""
+    return Herd(_candidate(node) for node in config.candidates)
+
+
+def build_goals(config: Config) -> Goals:
+    """What a request wants unless it says otherwise."""
+    stated = {f.name: getattr(config.goals, f.name) for f in fields(Goals)}
+    limits = {f.name: getattr(config.goals.constraints, f.name) for f in fields(Constraints)}
+    for name in ("licences", "tags", "candidates"):
+        limits[name] = None if limits[name] is None else frozenset(limits[name])
+    stated["constraints"] = Constraints(**limits)
+    stated["preferences"] = Preferences(**msgspec.structs.asdict(config.goals.preferences))
+    return Goals(**stated)
+
+
+def build_backends(config: Config) -> dict[str, Backend]:
+    """Candidate name -> backend. Opens no connection.
+
+    Raises:
+        ConfigError: when a candidate's backend lacks a setting, or takes none of that name.
+        UnknownNameError: when nobody registered the backend.
+    """
+    return {node.name: build_backend(node) for node in config.candidates}
+
+
+def build_backend(node: CandidateNode) -> Backend:
+    """One candidate's backend: it gets the settings that its constructor names, and ``options``.
+
+    Raises:
+        ConfigError: when it lacks a setting, or takes none of that name.
+        UnknownNameError: when nobody registered it.
+    """
+    takes = inspect.signature(BACKENDS.get(node.backend)).parameters
+    anything = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    given = {**_reach(node), **node.options}
+    refused = [name for name in given if name not in takes and not anything]
+    if refused:
+        raise ConfigError(
+            f"candidate {node.name!r}: backend {node.backend!r} takes no {', '.join(refused)}.",
+            remedy=f"It takes {', '.join(name for name in takes if name != 'candidate')}.",
+        )
+    if "candidate" in takes or anything:
+        given["candidate"] = node.name
+    missing = [
+        name
+        for name, p in takes.items()
+        if p.default is p.empty and p.kind not in {p.VAR_KEYWORD, p.VAR_POSITIONAL} and name not in given
+    ]
+    if missing:
+        raise ConfigError(
+            f"candidate {node.name!r}: backend {node.backend!r} needs {', '.join(missing)}.",
+            remedy="Set it for this candidate, or under its `options:`.",
+        )
+    return BACKENDS.create(node.backend, **given)
+
+
+def build_ranker(config: Config) -> Router | DeclaredRouter:
+    """The saved router for the config's herd; without one, what the config declares.
+
+    What the config says of a candidate counts; what it leaves out is filled in from the router's
+    training data, for candidates that it knows by name.
+
+    Raises:
+        ArtefactError: when the router's folder is missing, truncated or foreign.
+        HerdMismatchError: when the router does not know a candidate.
+        UnknownNameError: when ``like`` names a candidate that is not known.
+    """
+    herd = build_herd(config)
+    if config.router is None:
+        from herdwise.routing.declared import DeclaredRouter
+
+        return DeclaredRouter(herd)
+    from herdwise.routing.router import Router
+
+    router = Router.load(config.router)
+    return router.adapt(Herd(_filled_in(c, router.trained.get(c.name)) for c in herd))
+
+
+def build_policies(config: Config) -> dict[str, Policy]:
+    """What ``auto/<name>`` may name: the config's own policy, and ``single``.
+
+    Raises:
+        UnknownNameError: when nobody registered it, or it takes no option of that name.
+    """
+    return {
+        "single": POLICIES.create("single"),
+        config.policy.name: POLICIES.create(config.policy.name, **config.policy.options),
+    }
+
+
+def open_ledger(config: Config) -> Ledger | None:
+    """The ledger, or None where the config switches it off; its database is opened when serving starts."""
+    if not config.ledger.enabled:
+        return None
+    from herdwise.serving.ledger import Ledger
+
+    return Ledger(config.ledger.url.reveal())
+
+
+def build_settings(config: Config) -> Settings:
+    """How the endpoint behaves.
+
+    Raises:
+        ConfigError: when the address can be reached from outside and no key is asked for.
+    """
+    from herdwise.serving.service import Settings, check_bind
+
+    server = config.server
+    stated = {f.name: getattr(server, f.name) for f in fields(Settings) if hasattr(server, f.name)}
+    stated["api_keys"] = tuple(key.reveal() for key in server.api_keys)
+    check_bind(server.host, stated["api_keys"])
+    return Settings(
+        **stated,
+        max_body_bytes=int(server.max_body_mb * 2**20),
+        store_texts=config.ledger.store_texts,
+    )
+
+
+def build_service(config: Config) -> Service:
+    """All that the endpoint needs.
+
+    Raises:
+        InputError: as the parts above do; also when the default goals can be met by nobody, or weigh a
+            cost that nobody's is known of.
+    """
+    from herdwise.serving.service import Service
+
+    settings, goals, ranker = build_settings(config), build_goals(config), build_ranker(config)
+    ranker.situation(PLAIN, goals)
+    return Service(
+        ranker=ranker,
+        backends=build_backends(config),
+        policies=build_policies(config),
+        default_policy=config.policy.name,
+        goals=goals,
+        ledger=open_ledger(config),
+        settings=settings,
+    )
+
+
+def _candidate(node: CandidateNode) -> Candidate:
+    stated = {f.name: getattr(node, f.name) for f in fields(Candidate)}
+    stated["price"] = Price(node.price.input_usd_per_mtok, node.price.output_usd_per_mtok)
+    stated["tags"] = frozenset(node.tags)
+    stated["modalities"] = None if node.modalities is None else frozenset(node.modalities)
+    return Candidate(**stated)
+
+
+def _filled_in(candidate: Candidate, trained: Candidate | None) -> Candidate:
+    if trained is None:
+        return candidate
+    # Half a stated price and half a recorded one would be nobody's price.
+    stated = candidate.price
+    unpriced = stated.input_usd_per_mtok is None and stated.output_usd_per_mtok is None
+    changes: dict[str, Any] = {"price": trained.price} if unpriced else {}
+    for f in fields(Candidate):
+        if getattr(candidate, f.name) is None:
+            changes[f.name] = getattr(trained, f.name)
+    return candidate.replace(**changes)
+
+
+def _reach(node: CandidateNode) -> dict[str, Any]:
+    """The settings that say how to reach a candidate, those left at their defaults not among them."""
+    from herdwise.transport.client import Timeouts
+
+    given: dict[str, Any] = {}
+    for name in ("base_url", "model", "max_concurrency", "max_queue"):
+        if getattr(node, name) is not None:
+            given[name] = getattr(node, name)
+    if node.api_key:
+        given["api_key"] = node.api_key.reveal()
+    if node.headers:
+        given["headers"] = {name: value.reveal() for name, value in node.headers.items()}
+    if node.timeouts != type(node.timeouts)():
+        limits = node.timeouts
+        given["timeouts"] = Timeouts(limits.connect_s, limits.first_token_s, limits.idle_s, limits.total_s)
+    return given
