@@ -58,7 +58,7 @@ def write_router_folder(
         files: dict[str, str] = {}
         for part, named in arrays.items():
             if named:
-                whole = {k: np.ascontiguousarray(v) for k, v in named.items()}
+                whole = {k: np.asarray(v, order="C") for k, v in named.items()}
                 _put(building, f"{part}.safetensors", save(whole), files)
         for part, value in texts.items():
             _put(building, f"{part}.json", msgspec.json.encode(value), files)
