@@ -21,7 +21,14 @@ app = typer.Typer(
 )
 
 # Commands stand in the order of a herd's life, which is also the order of `herdwise --help`.
-_COMMANDS: tuple[str, ...] = ("outcomes", "train")
+_COMMANDS: tuple[str, ...] = (
+    "doctor",
+    "candidates",
+    "outcomes",
+    "train",
+    "evaluate",
+    "route",
+)
 
 
 def _register() -> None:
