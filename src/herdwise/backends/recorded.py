@@ -207,10 +207,11 @@ class Recorded(Backend):
                 candidate=self.candidate,
                 remedy=f"Recorded: {', '.join(archive.candidates)}.",
             )
+        example = normalise(min(known, key=len))
         raise NoRecordError(
             f"candidate {self.candidate!r} has no recorded answer to {_cut(question, 80)!r}.",
             candidate=self.candidate,
-            remedy=f"It answers only recorded questions, word for word, such as: {normalise(min(known, key=len))!r}",
+            remedy=f"It answers only recorded questions, word for word, such as: {example!r}",
         )
 
     def _frame(self, query_id: str, kind: str) -> dict[str, Any]:
