@@ -21,6 +21,9 @@ class Predictor(ABC):
     """
 
     name: ClassVar[str]
+    #: ``(n, m)`` predictions of the training rows, each by a fit without that row, where ``_fit`` can tell
+    #: them without refitting; a stack learns from them. Not part of the saved state.
+    left_out_: np.ndarray | None = None
 
     def fit(self, X: np.ndarray, Y: np.ndarray, *, seed: int = 0) -> Self:
         """Learn.
@@ -56,7 +59,8 @@ class Predictor(ABC):
             )
         if len(X) == 0:
             return np.zeros((0, self.n_candidates_), dtype=np.float32)
-        return np.clip(self._predict(X), 0.0, 1.0).astype(np.float32, copy=False)
+        clipped: np.ndarray = np.clip(self._predict(X), 0.0, 1.0).astype(np.float32, copy=False)
+        return clipped
 
     def predict_one(self, x: np.ndarray) -> np.ndarray:
         """Expected quality, ``(m,)``, for one vector ``(d,)``; the serving path, tuned where it matters."""

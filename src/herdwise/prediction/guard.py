@@ -1,0 +1,85 @@
+"""Guard: leave the best single candidate only for an advantage that left-out data bears out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+
+_MARGINS = (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12)
+#: Margin where too few queries were run by both the best single and the pick to measure one.
+_DEFAULT_MARGIN = 0.02
+_MIN_PAIRS = 30
+_NEVER = 2.0
+#: What is left of an advantage below the margin, so that order among candidates survives.
+_CRUMB = 1e-4
+
+
+class Guard:
+    """Takes a margin off every predicted advantage over the best single candidate.
+
+    The highest of many noisy predictions is too high (the winner's curse). The margin is chosen on
+    left-out predictions by gain over the best single, less ``caution`` standard errors of it; where no
+    margin gains, nobody overtakes. An advantage within the margin puts the candidate a hair below the
+    best single: a cheaper one still wins as soon as cost counts.
+
+    Args:
+        caution: standard errors taken off.
+    """
+
+    def __init__(self, caution: float = 0.5) -> None:
+        self.caution = caution
+
+    def fit(self, predicted: np.ndarray, Y: np.ndarray, means: np.ndarray) -> Self:
+        """Choose the margin on left-out ``(n, m)`` predictions; ``means`` ``(m,)`` name the best single."""
+        known = np.isfinite(Y)
+        # Only candidates that were run about as often as the most-run one can be called best.
+        often = known.sum(axis=0) >= 0.5 * known.sum(axis=0).max()
+        self.best_ = int(np.where(often, means, -np.inf).argmax())
+        lead = predicted - predicted[:, self.best_][:, None]
+        pick = lead.argmax(axis=1)
+        rows = np.arange(len(Y))
+        ahead = lead[rows, pick]
+        gain = Y[rows, pick] - Y[:, self.best_]
+        both = np.isfinite(gain)
+        gain = np.where(both, gain, 0.0).astype(np.float64)
+        self.margin_ = _NEVER
+        if both[ahead > 0].sum() < min(_MIN_PAIRS, (ahead > 0).sum()):
+            self.margin_ = _DEFAULT_MARGIN
+            return self
+        best = 0.0
+        for margin in _MARGINS:
+            moved = np.where(ahead > margin, gain, 0.0)[both]
+            bound = float(moved.mean() - self.caution * moved.std() / np.sqrt(max(len(moved), 1)))
+            if bound > best:
+                best, self.margin_ = bound, margin
+        return self
+
+    def __call__(self, predicted: np.ndarray) -> np.ndarray:
+        """Guarded ``(n, m)`` predictions."""
+        if self.margin_ == 0.0:
+            return predicted
+        return self._guarded(predicted, predicted[:, self.best_][:, None])
+
+    def one(self, predicted: np.ndarray) -> np.ndarray:
+        """Guarded ``(m,)`` predictions."""
+        return predicted if self.margin_ == 0.0 else self._guarded(predicted, predicted[self.best_])
+
+    def _guarded(self, predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        lead = predicted - reference
+        within = reference - _CRUMB / (1.0 + np.maximum(lead, 0.0))
+        beyond = predicted - np.float32(self.margin_)
+        guarded: np.ndarray = np.where(lead > self.margin_, beyond, np.where(lead > 0, within, predicted))
+        return guarded
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The best single's column and the margin."""
+        return {"best_": np.array(self.best_), "margin_": np.array(self.margin_)}
+
+    @classmethod
+    def from_state(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Rebuild from ``state``."""
+        guard = cls()
+        guard.best_, guard.margin_ = int(arrays["best_"]), float(arrays["margin_"])
+        return guard

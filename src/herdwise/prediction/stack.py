@@ -1,0 +1,151 @@
+"""Stack, the default: several predictors combined by their left-out predictions, calibrated and guarded.
+
+members -> weighted sum beside the candidates' means -> calibration -> guard of the best single candidate
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from herdwise.core.errors import ArtefactError
+from herdwise.prediction.base import PREDICTORS, Predictor
+from herdwise.prediction.calibration import Calibration
+from herdwise.prediction.guard import Guard
+from herdwise.prediction.uncertainty import LocalError
+from herdwise.prediction.weighting import choose_weights
+
+
+class StackPredictor(Predictor):
+    """Quality = mean + sum of weight x (member - mean), over members such as kernel and clusters.
+
+    Weights, calibration, guard and uncertainty are all learned from predictions of rows that the fit had not
+    seen: exactly left out where a member can tell (``left_out_``), else by ``n_folds`` folds. Where
+    no member foretells anything the weights are zero and every query gets the best single candidate.
+
+    Args:
+        members: registered predictors with their default options.
+        n_folds: folds for a member that cannot leave rows out by itself.
+    """
+
+    name: ClassVar[str] = "stack"
+
+    def __init__(self, members: Sequence[str] = ("kernel", "clusters"), n_folds: int = 5) -> None:
+        self.members, self.n_folds = tuple(members), n_folds
+
+    def _fit(self, X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> None:
+        fitted: list[Predictor] = []
+        left_out: list[np.ndarray] = []
+        for name in self.members:
+            member = PREDICTORS.create(name)
+            member.fit(X, Y, seed=int(rng.integers(2**31)))
+            left_out.append(
+                self._in_folds(name, X, Y, rng)
+                if member.left_out_ is None
+                else np.clip(member.left_out_, 0.0, 1.0)
+            )
+            member.left_out_ = None  # as large as the outcomes, and not needed again
+            fitted.append(member)
+        known = np.isfinite(Y)
+        others = known.sum(axis=0) - known
+        rest = np.nansum(Y, axis=0) - np.where(known, Y, 0.0)
+        means = np.where(others > 0, rest / np.maximum(others, 1), self.means_).astype(np.float32)
+        self.weights_ = choose_weights(left_out, means, Y)
+        predicted = means + np.tensordot(
+            self.weights_, np.stack([part - means for part in left_out]), axes=1
+        ).astype(np.float32)
+        self._calibration = Calibration().fit(predicted, Y)
+        calibrated = np.clip(self._calibration(predicted), 0.0, 1.0)
+        self._guard = Guard().fit(calibrated, Y, self.means_)
+        self.left_out_ = np.clip(self._guard(calibrated), 0.0, 1.0).astype(np.float32)
+        self._error = LocalError().fit(X, Y, self.left_out_, rng)
+        self._members = fitted
+        self._prepare()
+
+    def _in_folds(self, name: str, X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        fold = rng.permutation(len(X)) % min(self.n_folds, max(len(X), 1))
+        left_out = np.tile(self.means_, (len(X), 1))
+        for number in range(int(fold.max()) + 1):
+            rest = fold != number
+            if np.isfinite(Y[rest]).any():
+                part = PREDICTORS.create(name).fit(X[rest], Y[rest], seed=int(rng.integers(2**31)))
+                left_out[~rest] = part.predict(X[~rest])
+        return left_out
+
+    def _prepare(self) -> None:
+        used = [(float(w), m) for w, m in zip(self.weights_, self._members, strict=True) if w > 0]
+        self._used = used
+        self._base = (self.means_ * (1.0 - sum(w for w, _ in used))).astype(np.float32)
+
+    def _predict(self, X: np.ndarray) -> np.ndarray:
+        total = np.repeat(self._base[None], len(X), axis=0)
+        for weight, member in self._used:
+            total += np.float32(weight) * member.predict(X)
+        return self._guard(np.clip(self._calibration(total), 0.0, 1.0))
+
+    def predict_one(self, x: np.ndarray) -> np.ndarray:
+        """One vector, without the checks of a batch."""
+        total = self._base.copy()
+        for weight, member in self._used:
+            total += np.float32(weight) * member.predict_one(x)
+        calibrated = np.minimum(np.maximum(self._calibration(total), 0.0), 1.0)
+        return self._guard.one(calibrated)
+
+    def std(self, X: np.ndarray) -> np.ndarray:
+        """Standard error of the expectation, ``(n, m)``; see ``LocalError``."""
+        return self._error(np.ascontiguousarray(X, dtype=np.float32))
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Members with their options, and all arrays, a member's prefixed by its place."""
+        arrays: dict[str, np.ndarray] = {
+            "means_": self.means_,
+            "weights_": self.weights_,
+            "n_features_": np.array(self.n_features_, dtype=np.int64),
+        }
+        parts = {"calibration": self._calibration.state(), "guard": self._guard.state()}
+        parts["error"] = self._error.state()
+        options: list[dict[str, Any]] = []
+        for place, (name, member) in enumerate(zip(self.members, self._members, strict=True)):
+            taken, parts[f"member{place}"] = member.state()
+            options.append({"name": name, "options": taken})
+        for prefix, part in parts.items():
+            arrays |= {f"{prefix}.{name}": value for name, value in part.items()}
+        return {"members": options, "n_folds": self.n_folds}, arrays
+
+    @classmethod
+    def from_state(cls, options: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        """Rebuild from ``state``.
+
+        Raises:
+            ArtefactError: when an array is missing.
+            UnknownNameError: when a member's predictor is not installed.
+        """
+        saved = options["members"]
+        predictor = cls(members=[member["name"] for member in saved], n_folds=int(options["n_folds"]))
+
+        def part(prefix: str) -> dict[str, np.ndarray]:
+            start = prefix + "."
+            return {name[len(start) :]: value for name, value in arrays.items() if name.startswith(start)}
+
+        try:
+            predictor.means_, predictor.weights_ = (
+                np.asarray(arrays["means_"]),
+                np.asarray(arrays["weights_"]),
+            )
+            predictor.n_features_ = int(arrays["n_features_"])
+            predictor.n_candidates_ = len(predictor.means_)
+            predictor._calibration = Calibration.from_state(part("calibration"))
+            predictor._guard = Guard.from_state(part("guard"))
+            predictor._error = LocalError.from_state(part("error"))
+        except KeyError as error:
+            raise ArtefactError(
+                f"the saved 'stack' predictor lacks the array {error}.", remedy="Train the router again."
+            ) from error
+        predictor._members = [
+            PREDICTORS.get(member["name"]).from_state(member["options"], part(f"member{place}"))
+            for place, member in enumerate(saved)
+        ]
+        predictor._prepare()
+        return predictor
