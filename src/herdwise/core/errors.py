@@ -14,6 +14,7 @@
     |-- ItemsError                  a benchmark file: file, line, field
     `-- BackendError                one candidate could not answer
         |-- ConnectError            unreachable, reset
+        |   `-- UnreachableError    no connection came about: nothing was asked, nothing was spent
         |-- TimeoutError_           connect, first token or total
         |-- RateLimitError          429 or 529, with retry_after_s
         |-- UpstreamStatusError     any other HTTP error status
@@ -172,6 +173,10 @@ class ConnectError(BackendError):
 
     retryable = True
     kind = "connect_error"
+
+
+class UnreachableError(ConnectError):
+    """No connection came about, so nothing was asked and nothing was spent."""
 
 
 class TimeoutError_(BackendError):  # noqa: N801, N818 - TimeoutError is a builtin

@@ -5,43 +5,16 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from herdwise.backends.base import Backend
-from herdwise.core.candidate import Herd
-from herdwise.core.decision import Estimates, Goals
+from herdwise.core.decision import Goals
 from herdwise.core.errors import ConfigError
-from herdwise.core.query import Query
-from herdwise.routing.base import Policy, Situation
+from herdwise.routing.base import Policy
+from herdwise.routing.ranker import Ranker
 
 if TYPE_CHECKING:
     from herdwise.serving.ledger import Ledger
-
-
-class Ranker(Protocol):
-    """What dispatch needs to know about the herd: a trained Router, or a DeclaredRouter before that."""
-
-    @property
-    def herd(self) -> Herd:
-        """The candidates; positions in a Step refer to it."""
-        ...
-
-    def estimate_one(self, query: Query) -> Estimates:
-        """Predicted quality, cost, latency and length per candidate."""
-        ...
-
-    def situation(self, query: Query, goals: Goals, estimates: Estimates | None = None) -> Situation:
-        """Constraints and utility applied.
-
-        Raises:
-            NoCandidateError: when nobody meets the constraints.
-            UnknownCostError: when cost is weighed, but nobody's is known.
-        """
-        ...
-
-    def explain(self, query: Query, k: int = 5) -> Sequence[Any]:
-        """The nearest recorded queries, nearest first."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

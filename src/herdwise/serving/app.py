@@ -1,0 +1,138 @@
+"""The endpoint as an ASGI application, and the process that serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from herdwise.core.errors import ConfigError
+from herdwise.serving.chat import ChatEndpoint
+from herdwise.serving.dispatch import Dispatcher
+from herdwise.serving.endpoints import Endpoints, error_response
+from herdwise.serving.logs import configure_logging
+from herdwise.serving.service import Service, check_bind
+from herdwise.serving.wire.errors import from_exception, wire_error
+
+logger = logging.getLogger(__name__)
+
+CHAT_PATH = "/v1/chat/completions"
+
+
+def create_app(service: Service) -> ASGIApp:
+    """The ASGI application of a service. Starting it opens the ledger, stopping it closes everything."""
+    dispatcher = Dispatcher(service)
+    chat = ChatEndpoint(service, dispatcher)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        if service.ledger is not None:
+            service.ledger.start(service.ranker.herd)
+        try:
+            yield
+        finally:
+            await _close(service)
+
+    cold = Starlette(
+        routes=Endpoints(service, dispatcher).routes(),
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _http_error, Exception: _any_error},
+    )
+    cold.router.redirect_slashes = False
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == CHAT_PATH:
+            await chat(scope, receive, send)
+        else:
+            await cold(scope, receive, send)
+
+    return app
+
+
+def serve(service: Service, *, on_ready: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; open requests may end within ``settings.drain_s``.
+
+    Args:
+        service: what to serve.
+        on_ready: called with the endpoint's URL once it listens.
+
+    Raises:
+        ConfigError: when the address may not or cannot be listened on, or the ledger can't be opened.
+    """
+    import uvicorn
+
+    settings = service.settings
+    check_bind(settings.host, settings.api_keys)
+    configure_logging(settings)
+    if service.ledger is not None:
+        service.ledger.start(service.ranker.herd)
+    listening = _listen(settings.host, settings.port)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{host}:{listening.getsockname()[1]}"
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets=sockets)
+            if self.started and on_ready is not None:
+                on_ready(url)
+
+    config = uvicorn.Config(
+        create_app(service),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+    )
+    with listening:
+        Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(
+            f"{host}:{port} cannot be listened on: {error.strerror}.",
+            remedy="Is another process using the port? Choose another with server.port.",
+        ) from error
+
+
+async def _close(service: Service) -> None:
+    closing = [backend.close() for backend in service.backends.values()]
+    ended = await asyncio.gather(*closing, return_exceptions=True)
+    for name, outcome in zip(service.backends, ended, strict=True):
+        if isinstance(outcome, BaseException):
+            logger.error("the backend of %r could not be closed", name, exc_info=outcome)
+    if service.ledger is not None:
+        await asyncio.to_thread(service.ledger.close)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 404:
+        told = wire_error(f"there is no {request.url.path}.", status=404, code="not_found")
+    elif status == 405:
+        allow = dict(getattr(error, "headers", None) or {})
+        message = f"{request.method} is not possible on {request.url.path}."
+        told = wire_error(message, status=405, code="method_not_allowed", headers=allow)
+    else:
+        told = wire_error(str(getattr(error, "detail", error)), status=status)
+    return error_response(told)
+
+
+async def _any_error(request: Request, error: Exception) -> Response:
+    logger.error("a request failed", exc_info=error, extra={"path": request.url.path})
+    return error_response(from_exception(error))

@@ -1,0 +1,142 @@
+"""One ask of one candidate, whole or streamed, until it has an answer or a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, Protocol, cast
+
+from herdwise.backends.base import Backend
+from herdwise.core.completion import Chunk
+from herdwise.core.errors import BackendError, BadResponseError
+from herdwise.serving.course import LiveAsk
+
+logger = logging.getLogger(__name__)
+
+#: Ends that are answers although nothing was said: the limit was spent on thinking, or a filter stepped in.
+_SILENT_ENDS = frozenset({"length", "content_filter"})
+#: Parts of a message that say who speaks, not what.
+_NOT_SUBSTANCE = frozenset({"role", "annotations"})
+#: What another candidate can't go on from.
+_BEYOND_TEXT = frozenset({"tool_calls", "function_call", "audio"})
+
+
+class EmptyAnswerError(BackendError):
+    """The candidate answered without saying anything."""
+
+    kind = "empty"
+
+
+class ClientGoneError(Exception):
+    """What was to be sent to the client could not be: no candidate's fault."""
+
+
+class _Closable(Protocol):
+    async def aclose(self) -> None: ...
+
+
+async def run_ask(
+    ask: LiveAsk, backend: Backend, *, stream: bool, deliver: Callable[[Chunk], Awaitable[None]] | None
+) -> None:
+    """Carry out one ask; its end stands in ``ask.status``, ``ask.error`` and ``ask.completion``.
+
+    Args:
+        ask: an open ask.
+        backend: reaches its candidate.
+        stream: whether the client wants a stream; the ask is streamed then even if nobody is delivered
+            to yet, so that the client gets the upstream's own chunks.
+        deliver: takes chunks as they come. Nothing is delivered before the first chunk that says
+            something, so that an upstream that fails early, or says nothing, is replaced unseen.
+
+    Raises:
+        asyncio.CancelledError: when it is cancelled; the upstream call is closed.
+        ClientGoneError: from ``deliver``.
+    """
+    ask.begin()
+    try:
+        if stream:
+            await _stream(ask, backend, deliver)
+        else:
+            await _complete(ask, backend)
+    except BackendError as error:
+        if ask.finish_reason is not None and not isinstance(error, EmptyAnswerError):
+            ask.end("answered")  # the answer was whole; only the connection's end was not
+        else:
+            ask.end("failed", error)
+    except (asyncio.CancelledError, ClientGoneError):
+        ask.end("cancelled")
+        raise
+    except Exception as error:
+        logger.exception("the backend of candidate %r failed unexpectedly", ask.candidate)
+        problem = BackendError(
+            f"the backend of candidate {ask.candidate!r} failed: {type(error).__name__}.",
+            candidate=ask.candidate,
+        )
+        ask.end("failed", problem)
+    else:
+        ask.end("answered")
+
+
+async def _complete(ask: LiveAsk, backend: Backend) -> None:
+    completion = await backend.complete(ask.body)
+    ask.completion, ask.usage = completion, completion.usage
+    ask.finish_reason, ask.first_token_s = completion.finish_reason, completion.first_token_s
+    if ask.finish_reason not in _SILENT_ENDS and not completion.text and not _says(completion.body):
+        raise _empty(ask)
+
+
+async def _stream(ask: LiveAsk, backend: Backend, deliver: Callable[[Chunk], Awaitable[None]] | None) -> None:
+    began_at = time.perf_counter()
+    chunks: AsyncIterator[Chunk] = backend.stream(ask.body)
+    async with aclosing(cast("_Closable", chunks)):
+        async for chunk in chunks:
+            if chunk.text:
+                if ask.first_token_s is None:
+                    ask.first_token_s = time.perf_counter() - began_at
+                ask.texts.append(chunk.text)
+            if chunk.usage is not None:
+                ask.usage = chunk.usage
+            ask.finish_reason = chunk.finish_reason or ask.finish_reason
+            said = _said(chunk.body)
+            ask.substance = ask.substance or bool(chunk.text or said)
+            ask.beyond_text = ask.beyond_text or not _BEYOND_TEXT.isdisjoint(said)
+            if deliver is None or not (ask.substance or ask.finish_reason in _SILENT_ENDS):
+                ask.chunks.append(chunk)
+                continue
+            held, ask.chunks = ask.chunks, []
+            ask.delivered = True
+            for earlier in held:
+                await deliver(earlier)
+            await deliver(chunk)
+    if not ask.substance and ask.finish_reason not in _SILENT_ENDS:
+        raise _empty(ask)
+    if ask.finish_reason is None:
+        raise BadResponseError(
+            f"candidate {ask.candidate!r}: the stream ended before the answer did.", candidate=ask.candidate
+        )
+
+
+def _said(body: Mapping[str, Any]) -> set[str]:
+    """The parts of a chunk's deltas that say something."""
+    parts: set[str] = set()
+    for choice in body.get("choices") or ():
+        delta = choice.get("delta")
+        if delta:
+            parts.update(key for key, value in delta.items() if value and key not in _NOT_SUBSTANCE)
+    return parts
+
+
+def _says(body: Mapping[str, Any]) -> bool:
+    """Whether a whole answer's message says anything, in text or otherwise."""
+    for choice in body.get("choices") or ():
+        message = choice.get("message") or {}
+        if any(value and key not in _NOT_SUBSTANCE for key, value in message.items()):
+            return True
+    return False
+
+
+def _empty(ask: LiveAsk) -> EmptyAnswerError:
+    return EmptyAnswerError(f"candidate {ask.candidate!r} gave an empty answer.", candidate=ask.candidate)

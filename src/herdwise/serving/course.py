@@ -1,0 +1,281 @@
+"""The course of one request: its asks, what they said and cost, and the situation a policy sees."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from herdwise.core.completion import Chunk, Completion, Usage
+from herdwise.core.errors import BackendError, NoRecordError, OverloadedError, UnreachableError
+from herdwise.routing.base import Answer, Failure, InFlight, Situation, Spent
+from herdwise.serving.records import AskRecord, DecisionRecord, Status
+
+
+def decision_id() -> str:
+    """A new id: the time in milliseconds, then 64 random bits, so that ids sort by time."""
+    return f"{time.time_ns() // 1_000_000:011x}{os.urandom(8).hex()}"
+
+
+@dataclass(slots=True)
+class LiveAsk:
+    """One ask that is, or was, under way.
+
+    Args:
+        number: within its course, from 0.
+        position: of the candidate in the herd.
+        candidate: its name.
+        body: the request for its backend.
+        deliver: whether its chunks go to the client as they come.
+        continued: whether it goes on from another ask's text.
+        propensity: of an exploring policy's choice.
+    """
+
+    number: int
+    position: int
+    candidate: str
+    body: Mapping[str, Any]
+    deliver: bool = False
+    continued: bool = False
+    propensity: float | None = None
+    status: Status = "open"
+    task: asyncio.Task[None] | None = None
+    started_at: float | None = None
+    latency_s: float | None = None
+    first_token_s: float | None = None
+    texts: list[str] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
+    substance: bool = False
+    beyond_text: bool = False
+    delivered: bool = False
+    finish_reason: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    completion: Completion | None = None
+    error: BackendError | None = None
+
+    @property
+    def text(self) -> str:
+        """What it has said so far."""
+        return self.completion.text if self.completion is not None else "".join(self.texts)
+
+    @property
+    def spent_nothing(self) -> bool:
+        """Whether it is known to have cost nothing: it was refused, or never reached its candidate."""
+        error = self.error
+        if self.status != "failed" or error is None or self.texts:
+            return False
+        return isinstance(error, (UnreachableError, OverloadedError, NoRecordError)) or (
+            error.status is not None and error.status >= 400
+        )
+
+    def begin(self) -> None:
+        """It is being sent."""
+        self.started_at = time.perf_counter()
+
+    def end(self, status: Status, error: BackendError | None = None) -> None:
+        """It is over."""
+        self.status, self.error = status, error
+        if self.started_at is not None:
+            self.latency_s = time.perf_counter() - self.started_at
+
+
+@dataclass(slots=True)
+class Course:
+    """One request, from the decision to the answer.
+
+    Args:
+        id: the decision's id.
+        situation: before anybody was asked.
+        policy: its name.
+        model: as the client named it.
+        body: the request as it is passed on.
+        stream: whether the client wants a stream.
+        goals: the request's own goals, as given.
+        origin: where predicted quality comes from.
+        started_at: ``time.perf_counter()`` when the request came.
+    """
+
+    id: str
+    situation: Situation
+    policy: str
+    model: str
+    body: Mapping[str, Any]
+    stream: bool
+    goals: Mapping[str, Any]
+    origin: str
+    started_at: float
+    created_at: float = field(default_factory=time.time)
+    asks: list[LiveAsk] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    returned: LiveAsk | None = None
+    status: Status = "open"
+    reason: str = ""
+    timed_out: bool = False
+    waited_s: float = 0.0
+    waiting_since: float | None = None
+    ended_at: float | None = None
+
+    @property
+    def calls(self) -> int:
+        """Asks started."""
+        return len(self.asks)
+
+    @property
+    def delivered(self) -> LiveAsk | None:
+        """The last ask of which the client has something."""
+        return next((ask for ask in reversed(self.asks) if ask.delivered), None)
+
+    def delivered_text(self) -> str:
+        """All text that the client has, over all asks."""
+        return "".join(ask.text for ask in self.asks if ask.delivered)
+
+    def overhead_s(self) -> float:
+        """Seconds so far in which no upstream was waited for."""
+        now = self.ended_at or time.perf_counter()
+        waiting = 0.0 if self.waiting_since is None else now - self.waiting_since
+        return max(0.0, now - self.started_at - self.waited_s - waiting)
+
+    def usage(self) -> Usage:
+        """Tokens over all asks; None where one of them is unknown."""
+        total = Usage(0, 0)
+        for ask in self.asks:
+            if not ask.spent_nothing:
+                total = total.plus(ask.usage)
+        return total
+
+    def cost_of(self, ask: LiveAsk) -> float | None:
+        """USD for one ask; None = unknown."""
+        if ask.spent_nothing:
+            return 0.0
+        price = self.situation.herd[ask.position].price
+        return price.cost_usd(ask.usage.input_tokens, ask.usage.output_tokens)
+
+    def cost_usd(self, *, ended_only: bool = False) -> float | None:
+        """USD over all asks, or over those that have ended; None when one of them is unknown."""
+        total = 0.0
+        for ask in self.asks:
+            if ended_only and ask.status == "open":
+                continue
+            cost = self.cost_of(ask)
+            if cost is None:
+                return None
+            total += cost
+        return total
+
+    def now(self) -> Situation:
+        """What the policy is told."""
+        if not self.asks:
+            return self.situation
+        elapsed_s = time.perf_counter() - self.started_at
+        return replace(
+            self.situation,
+            answers=tuple(self.answers),
+            in_flight=tuple(
+                InFlight(
+                    ask.number,
+                    ask.position,
+                    (ask.started_at or time.perf_counter()) - self.started_at,
+                    ask.deliver,
+                )
+                for ask in self.asks
+                if ask.status == "open"
+            ),
+            failures=tuple(self.failures),
+            spent=Spent(self.cost_usd(ended_only=True), elapsed_s, len(self.asks)),
+            now_s=elapsed_s,
+        )
+
+    def settle(self, ask: LiveAsk) -> None:
+        """Note an ask that has ended, so that the policy hears of it. A cancelled one is no event."""
+        if ask.status == "answered":
+            self.answers.append(
+                Answer(
+                    ask.number,
+                    ask.position,
+                    ask.text,
+                    latency_s=ask.latency_s,
+                    cost_usd=self.cost_of(ask),
+                )
+            )
+        elif ask.status == "failed" and ask.error is not None:
+            self.failures.append(
+                Failure(
+                    ask.number,
+                    ask.position,
+                    ask.error.kind,
+                    str(ask.error),
+                    self.delivered_text() if ask.delivered else "",
+                )
+            )
+
+    def finish(self, status: Status, reason: str, returned: LiveAsk | None = None) -> None:
+        """The request is over."""
+        self.status, self.reason, self.returned = status, reason, returned
+        self.ended_at = time.perf_counter()
+
+    def record(self, *, store_texts: bool) -> DecisionRecord:
+        """The ledger's row, as things stand."""
+        usage, query = self.usage(), self.situation.query
+        ended_at = self.ended_at
+        return DecisionRecord(
+            query_id=self.id,
+            created_at=self.created_at,
+            model=self.model,
+            policy=self.policy,
+            origin=self.origin,
+            status=self.status,
+            reason=self.reason or None,
+            candidate=self.returned.candidate if self.returned else None,
+            returned_ask=self.returned.number if self.returned else None,
+            streamed=self.stream,
+            attempts=len(self.asks),
+            cost_usd=self.cost_usd(),
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            latency_s=None if ended_at is None else ended_at - self.started_at,
+            overhead_s=self.overhead_s(),
+            goals=_json(self.goals) if self.goals else None,
+            text=query.text if store_texts else None,
+            tools=_json(query.tools) if store_texts and query.tools else None,
+            asks=[self._ask_record(ask, store_texts=store_texts) for ask in self.asks],
+        )
+
+    def _ask_record(self, ask: LiveAsk, *, store_texts: bool) -> AskRecord:
+        estimates = self.situation.estimates
+        text = ask.text
+        return AskRecord(
+            ask=ask.number,
+            candidate=ask.candidate,
+            status=ask.status,
+            error_kind=ask.error.kind if ask.error else None,
+            error_status=ask.error.status if ask.error else None,
+            started_s=None if ask.started_at is None else ask.started_at - self.started_at,
+            latency_s=ask.latency_s,
+            first_token_s=ask.first_token_s,
+            input_tokens=ask.usage.input_tokens,
+            output_tokens=ask.usage.output_tokens,
+            output_chars=len(text) if ask.status == "answered" else None,
+            cost_usd=self.cost_of(ask),
+            finish_reason=ask.finish_reason,
+            propensity=ask.propensity,
+            continued=ask.continued,
+            predicted_quality=_known(estimates.quality, ask.position),
+            predicted_cost_usd=_known(estimates.cost_usd, ask.position),
+            text=text if store_texts and ask.status == "answered" else None,
+        )
+
+
+def _known(values: np.ndarray, position: int) -> float | None:
+    value = float(values[position])
+    return value if np.isfinite(value) else None
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

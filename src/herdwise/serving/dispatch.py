@@ -1,0 +1,229 @@
+"""Carries out a policy's Steps against live candidates: one loop for every policy.
+
+The policy is asked after every event (an answer, a failure, a deadline) and again at once after Ask and
+Cancel, until it says Finish. Asks start when it says Wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from herdwise.core.completion import Chunk
+from herdwise.core.errors import HerdwiseError
+from herdwise.routing.base import Ask, Cancel, Finish, Policy, Wait
+from herdwise.serving.asking import ClientGoneError, run_ask
+from herdwise.serving.course import Course, LiveAsk
+from herdwise.serving.service import Service
+
+#: Sends one chunk to the client; awaits while the client is slow.
+Deliver = Callable[[Course, LiveAsk, Chunk], Awaitable[None]]
+
+#: A policy that has not finished after so many steps never will.
+_MOST_STEPS = 1000
+#: How long closing upstream calls may take.
+_CLOSE_S = 5.0
+
+_CONTINUE = (
+    "Your answer above broke off. Go on exactly where it stops, without repeating anything and without"
+    " any remark about it."
+)
+
+
+class Dispatcher:
+    """Runs courses for one service. Belongs to one event loop."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._herd = service.ranker.herd
+        self.open: dict[str, Course] = {}
+        #: Candidates whose last ask or probe could not reach them.
+        self.dead: set[str] = set()
+
+    async def carry_out(self, course: Course, policy: Policy, deliver: Deliver) -> None:
+        """Run one course to its end; no ask of it is under way afterwards.
+
+        On return ``course.status`` is "answered" or "failed". Where the client wants a stream, the
+        answer's chunks have been delivered; otherwise it stands in ``course.returned.completion``.
+
+        Raises:
+            HerdwiseError: when the policy takes a step that cannot be carried out.
+            asyncio.CancelledError: when the client has gone; every upstream call is closed.
+        """
+        settings, goals = self._service.settings, course.situation.goals
+        limit_s = min(settings.request_timeout_s, goals.max_seconds or settings.request_timeout_s)
+        self.open[course.id] = course
+        try:
+            async with asyncio.timeout(limit_s) as timeout:
+                await self._loop(course, policy, deliver)
+        except TimeoutError:
+            if not timeout.expired():
+                course.finish("failed", "internal error")
+                raise
+            course.timed_out = True
+            course.finish("failed", f"the request's time ({limit_s:g} s) ran out")
+        except (asyncio.CancelledError, ClientGoneError):
+            course.finish("cancelled", "the client went away")
+            raise
+        except HerdwiseError as error:
+            course.finish("failed", error.message)
+            raise
+        except BaseException:
+            course.finish("failed", "internal error")
+            raise
+        finally:
+            del self.open[course.id]
+            await self._close(ask for ask in course.asks if ask.status == "open")
+
+    async def _loop(self, course: Course, policy: Policy, deliver: Deliver) -> None:
+        for _ in range(_MOST_STEPS):
+            step = policy.step(course.now())
+            if isinstance(step, Ask):
+                if not self._within_budget(course, len(step.candidates)):
+                    return
+                self._prepare(course, step)
+            elif isinstance(step, Wait):
+                await self._wait(course, step, deliver)
+                if _broken(course):
+                    course.finish("failed", "the answer broke off after a part of it had been delivered")
+                    return
+            elif isinstance(step, Cancel):
+                await self._close(course.asks[number] for number in step.asks)
+            else:
+                await self._finish(course, step, deliver)
+                return
+        raise HerdwiseError(f"policy {course.policy!r} did not finish within {_MOST_STEPS} steps.")
+
+    def _within_budget(self, course: Course, more: int) -> bool:
+        most, goal = self._service.settings.max_attempts, course.situation.goals.max_calls
+        limit = most if goal is None else min(most, goal)
+        if course.calls + more <= limit:
+            return True
+        course.finish("failed", f"the request may ask {limit} times at most")
+        return False
+
+    def _prepare(self, course: Course, step: Ask) -> None:
+        if step.deliver:
+            _refuse_second_delivery(course, step)
+        body = _body(course, step)
+        for position in step.candidates:
+            ask = LiveAsk(
+                number=len(course.asks),
+                position=position,
+                candidate=self._herd[position].name,
+                body=body,
+                deliver=step.deliver,
+                continued=step.continue_from is not None,
+                propensity=step.propensity,
+            )
+            course.asks.append(ask)
+
+    async def _wait(self, course: Course, step: Wait, deliver: Deliver) -> None:
+        """Until an ask ends, or the deadline."""
+        live = [ask for ask in course.asks if ask.status == "open"]
+        limit_s = None
+        if step.until_s is not None:
+            limit_s = max(0.0, step.until_s - (time.perf_counter() - course.started_at))
+        if not live and limit_s is None:
+            raise HerdwiseError(f"policy {course.policy!r} waits, but nothing is under way.")
+        course.waiting_since = time.perf_counter()
+        try:
+            if not live:
+                await asyncio.sleep(limit_s or 0.0)
+            elif len(live) == 1 and limit_s is None and live[0].task is None:
+                # One ask and no deadline is the common case: it needs no task of its own.
+                await self._run(course, live[0], deliver)
+                self._settle(course, live[0])
+            else:
+                for ask in live:
+                    if ask.task is None:
+                        ask.task = asyncio.create_task(self._run(course, ask, deliver))
+                tasks = {ask.task: ask for ask in live if ask.task is not None}
+                done, _ = await asyncio.wait(tasks, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+                for ask in sorted((tasks[task] for task in done), key=lambda a: a.number):
+                    self._settle(course, ask)
+        finally:
+            course.waited_s += time.perf_counter() - course.waiting_since
+            course.waiting_since = None
+
+    async def _run(self, course: Course, ask: LiveAsk, deliver: Deliver) -> None:
+        backend = self._service.backends[ask.candidate]
+
+        async def send(chunk: Chunk) -> None:
+            await deliver(course, ask, chunk)
+
+        await run_ask(ask, backend, stream=course.stream, deliver=send if ask.deliver else None)
+
+    def _settle(self, course: Course, ask: LiveAsk) -> None:
+        course.settle(ask)
+        if ask.error is not None and ask.error.kind == "connect_error":
+            self.dead.add(ask.candidate)
+        else:
+            self.dead.discard(ask.candidate)
+
+    async def _finish(self, course: Course, step: Finish, deliver: Deliver) -> None:
+        if step.answer is None:
+            course.finish("failed", step.reason)
+            return
+        ask = course.asks[step.answer]
+        if ask.status != "answered":
+            raise HerdwiseError(f"policy {course.policy!r} finished with an ask that has no answer.")
+        await self._close(other for other in course.asks if other.status == "open")
+        if course.stream and not ask.delivered:
+            if course.delivered is not None:
+                raise HerdwiseError(f"policy {course.policy!r} delivered one answer and returned another.")
+            course.returned = ask
+            for chunk in ask.chunks:
+                await deliver(course, ask, chunk)
+        course.finish("answered", step.reason, ask)
+
+    async def _close(self, asks: Any) -> None:
+        """End asks that are under way; their upstream calls are closed when this returns."""
+        ending = [ask for ask in asks if ask.status == "open"]
+        tasks = [ask.task for ask in ending if ask.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=_CLOSE_S)
+            if stuck:
+                names = ", ".join(sorted(ask.candidate for ask in ending if ask.task in stuck))
+                raise HerdwiseError(f"the calls to {names} could not be closed within {_CLOSE_S:g} s.")
+        for ask in ending:
+            if ask.status == "open":  # its task was cancelled before it ran, or it had none
+                ask.end("cancelled")
+
+
+def _broken(course: Course) -> bool:
+    """Whether a failed ask left the client with what text can't continue, such as half a tool call."""
+    last = next((ask for ask in reversed(course.asks) if ask.status == "failed" and ask.delivered), None)
+    if last is None or last is not course.delivered:
+        return False
+    several = isinstance(n := course.body.get("n"), int) and n > 1
+    return several or last.beyond_text
+
+
+def _refuse_second_delivery(course: Course, step: Ask) -> None:
+    if len(step.candidates) > 1 or any(ask.status == "open" and ask.deliver for ask in course.asks):
+        raise HerdwiseError(f"policy {course.policy!r} would deliver two answers at once.")
+    if course.stream and course.delivered is not None and step.continue_from is None:
+        raise HerdwiseError(f"policy {course.policy!r} would deliver a second answer after part of a first.")
+
+
+def _body(course: Course, step: Ask) -> Mapping[str, Any]:
+    """The request for this step's asks; the client's own object where nothing is changed."""
+    if step.messages is None and step.sampling is None and step.continue_from is None:
+        return course.body
+    body = dict(course.body)
+    messages: Sequence[Any] = list(step.messages) if step.messages is not None else body["messages"]
+    if step.continue_from is not None:
+        # Works with every chat API; only some can be made to go on from a last assistant message.
+        messages = [
+            *messages,
+            {"role": "assistant", "content": step.continue_from},
+            {"role": "user", "content": _CONTINUE},
+        ]
+    return {**body, "messages": messages, **(step.sampling or {})}

@@ -1,0 +1,203 @@
+"""Everything but chat: models, health, feedback, decisions."""
+
+from __future__ import annotations
+
+import asyncio
+import calendar
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from herdwise.backends.base import Health
+from herdwise.core.errors import HerdwiseError, InputError, RequestError
+from herdwise.serving.access import Keys, read_body
+from herdwise.serving.dispatch import Dispatcher
+from herdwise.serving.ledger import Ledger
+from herdwise.serving.ledger_writer import unknown_decision
+from herdwise.serving.records import FeedbackRecord
+from herdwise.serving.service import Service
+from herdwise.serving.wire.errors import WireError, from_exception, wire_error
+from herdwise.serving.wire.openai_chat import decode, model_names
+
+#: How long a backend may take to prove that it is alive, when all were thought dead.
+_PROBE_S = 3.0
+_Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Feedback(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /v1/feedback."""
+
+    decision_id: str
+    score: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    thumbs: Literal["up", "down"] | None = None
+    comment: str | None = None
+    demonstration: str | None = None
+
+
+class Endpoints:
+    """The cold endpoints of one service."""
+
+    def __init__(self, service: Service, dispatcher: Dispatcher) -> None:
+        self._service, self._dispatcher = service, dispatcher
+        self._keys = Keys(service.settings.api_keys)
+        self._created = int(time.time())
+
+    def routes(self) -> list[Route]:
+        """Their paths. Health needs no key: it tells nothing, and load balancers have none."""
+        return [
+            Route("/healthz", self.healthz, methods=["GET"]),
+            Route("/readyz", self.readyz, methods=["GET"]),
+            Route("/v1/models", self._keyed(self.models), methods=["GET"]),
+            Route("/v1/models/{name:path}", self._keyed(self.model), methods=["GET"]),
+            Route("/v1/feedback", self._keyed(self.feedback), methods=["POST"]),
+            Route("/v1/decisions/{decision_id}", self._keyed(self.decision), methods=["GET"]),
+        ]
+
+    def _keyed(self, handler: _Handler) -> _Handler:
+        async def guarded(request: Request) -> Response:
+            try:
+                shown = request.headers.get("authorization")
+                self._keys.check(None if shown is None else shown.encode("latin-1"))
+                return await handler(request)
+            except InputError as error:
+                return error_response(from_exception(error))
+
+        return guarded
+
+    async def healthz(self, request: Request) -> Response:
+        """The process is alive."""
+        del request
+        return _json({"status": "ok"})
+
+    async def readyz(self, request: Request) -> Response:
+        """Somebody can answer: at least one backend is not known to be dead."""
+        del request
+        names, dead = list(self._service.ranker.herd.names), self._dispatcher.dead
+        if dead.issuperset(names):
+            found = await asyncio.gather(*(self._probe(name) for name in names))
+            dead.difference_update(
+                name for name, health in zip(names, found, strict=True) if health.reachable
+            )
+        ready = not dead.issuperset(names)
+        lost = 0 if self._service.ledger is None else self._service.ledger.lost
+        body = {
+            "status": "ready" if ready else "no candidate can be reached",
+            "candidates": len(names),
+            "unreachable": sorted(dead),
+            "ledger_lost": lost,
+        }
+        return _json(body, status=200 if ready else 503)
+
+    async def _probe(self, name: str) -> Health:
+        try:
+            async with asyncio.timeout(_PROBE_S):
+                return await self._service.backends[name].probe()
+        except (TimeoutError, HerdwiseError) as error:
+            return Health(False, str(error))
+
+    async def models(self, request: Request) -> Response:
+        """All names that a request's ``model`` may have."""
+        del request
+        return _json({"object": "list", "data": [self._model(name) for name in model_names(self._service)]})
+
+    async def model(self, request: Request) -> Response:
+        """One of them."""
+        name = request.path_params["name"]
+        if name not in model_names(self._service):
+            raise RequestError(
+                f"there is no model {name!r}.", status=404, param="model", code="model_not_found"
+            )
+        return _json(self._model(name))
+
+    def _model(self, name: str) -> dict[str, Any]:
+        candidate = self._service.ranker.herd.get(name)
+        released = candidate.released if candidate is not None else None
+        created = self._created if released is None else calendar.timegm(released.timetuple())
+        owner = "herdwise" if candidate is None else "candidate"
+        return {"id": name, "object": "model", "created": created, "owned_by": owner}
+
+    async def feedback(self, request: Request) -> Response:
+        """Grade a decision. When this answers, it is on the disk."""
+        ledger = self._ledger()
+        limit = self._service.settings.max_body_bytes
+        length = request.headers.get("content-length")
+        raw = await read_body(request.receive, None if length is None else length.encode(), limit)
+        if raw is None:
+            return Response(status_code=400)
+        record = _read_feedback(decode(raw))
+        if record.query_id in self._dispatcher.open:
+            raise RequestError(
+                "the decision has no answer yet.", status=409, param="decision_id", code="decision_open"
+            )
+        try:
+            await ledger.feedback(record)
+        except InputError:
+            raise
+        except HerdwiseError as error:
+            return error_response(wire_error(str(error), status=503, code="ledger_unavailable"))
+        return _json({"object": "feedback", "decision_id": record.query_id, "score": record.score})
+
+    async def decision(self, request: Request) -> Response:
+        """The course of a decision, also while it is open."""
+        name = request.path_params["decision_id"]
+        course = self._dispatcher.open.get(name)
+        if course is not None:
+            record = course.record(store_texts=self._service.settings.store_texts)
+            return _json(_shown({**asdict(record), "feedback": []}))
+        found = await self._ledger().find(name)
+        if found is None:
+            raise unknown_decision(name)
+        return _json(_shown(found))
+
+    def _ledger(self) -> Ledger:
+        if self._service.ledger is None:
+            raise RequestError(
+                "this endpoint keeps no ledger.", status=501, code="no_ledger", remedy="Set ledger.url."
+            )
+        return self._service.ledger
+
+
+def _shown(found: dict[str, Any]) -> dict[str, Any]:
+    query_id, goals, tools = found.pop("query_id"), found.pop("goals"), found.pop("tools")
+    return {
+        "object": "decision",
+        "decision_id": query_id,
+        **found,
+        "goals": None if goals is None else msgspec.json.decode(goals),
+        "tools": None if tools is None else msgspec.json.decode(tools),
+    }
+
+
+def _read_feedback(body: Any) -> FeedbackRecord:
+    try:
+        said = msgspec.convert(body, Feedback)
+    except msgspec.ValidationError as error:
+        raise RequestError(f"the feedback cannot be read: {error}.", code="invalid_feedback") from None
+    if said.score is not None and said.thumbs is not None:
+        raise RequestError("give score or thumbs, not both.", param="thumbs", code="invalid_feedback")
+    score = said.score if said.thumbs is None else float(said.thumbs == "up")
+    if score is None and not said.comment and not said.demonstration:
+        raise RequestError(
+            "the feedback says nothing.",
+            code="invalid_feedback",
+            remedy="Give a score in [0, 1], thumbs (up or down), a comment or a demonstration.",
+        )
+    return FeedbackRecord(said.decision_id, time.time(), score, said.comment, said.demonstration)
+
+
+def _json(value: Any, *, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
+
+
+def error_response(error: WireError) -> Response:
+    """An error in OpenAI's shape."""
+    body = msgspec.json.encode(error.body)
+    return Response(
+        body, status_code=error.status, headers=dict(error.headers), media_type="application/json"
+    )

@@ -1,0 +1,60 @@
+"""The ``herdwise`` object of an answer: the course of the decision, on request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from herdwise.routing.explain import explain
+from herdwise.routing.ranker import Ranker
+from herdwise.serving.course import Course
+
+#: Nearest recorded queries that are shown.
+NEIGHBOURS = 5
+
+
+def explanation(course: Course, ranker: Ranker) -> dict[str, Any]:
+    """Who was asked and why, as JSON values; None = unknown.
+
+    Args:
+        course: one that has ended.
+        ranker: whose predictions it went by.
+    """
+    record = course.record(store_texts=False)
+    told: dict[str, Any] = {
+        "decision_id": course.id,
+        "policy": course.policy,
+        "origin": course.origin,
+        "candidate": record.candidate,
+        "reason": course.reason,
+        "cost_usd": record.cost_usd,
+        "usage": {"prompt_tokens": record.input_tokens, "completion_tokens": record.output_tokens},
+        "latency_s": record.latency_s,
+        "overhead_ms": None if record.overhead_s is None else round(record.overhead_s * 1000, 3),
+        "goals": dict(course.goals),
+        "attempts": [
+            {
+                "candidate": ask.candidate,
+                "status": ask.status,
+                "error": ask.error_kind,
+                "latency_s": ask.latency_s,
+                "cost_usd": ask.cost_usd,
+            }
+            for ask in record.asks
+        ],
+        "ranking": None,
+        "scores": [],
+        "removed": {},
+        "neighbours": [],
+    }
+    if course.origin != "none":
+        situation = course.situation
+        why = explain(situation, tuple(ranker.explain(situation.query, NEIGHBOURS)))
+        told |= {
+            "ranking": why.reason,
+            "scores": msgspec.to_builtins(why.scores),
+            "removed": dict(situation.removed),
+            "neighbours": msgspec.to_builtins(why.neighbours),
+        }
+    return told

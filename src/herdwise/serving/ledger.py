@@ -1,0 +1,131 @@
+"""The ledger: every decision, ask and feedback, in a database, ready to be learned from."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+from sqlalchemy import Engine, select
+
+from herdwise.core.candidate import Herd
+from herdwise.core.errors import HerdwiseError
+from herdwise.serving.ledger_tables import ASKS, CANDIDATES, DECISIONS, FEEDBACK, open_engine
+from herdwise.serving.ledger_writer import BatchWriter
+from herdwise.serving.records import DecisionRecord, FeedbackRecord
+
+
+class Ledger:
+    """Where decisions, asks and feedback are kept.
+
+    A decision that has ended is on the disk within a second (``flush_s`` plus the write); an
+    acknowledged feedback is on the disk already. Nothing is opened before ``start``.
+
+    Args:
+        url: a database URL, such as ``sqlite:///herdwise.sqlite3``; a plain path means SQLite.
+        flush_s: how long a decision waits for others, so that they are written together.
+        max_pending: most decisions that may wait when the disk is slow or full; past it they are lost,
+            counted in ``lost`` and logged.
+        max_pending_bytes: the same in bytes.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        flush_s: float = 0.25,
+        max_pending: int = 20_000,
+        max_pending_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        self.url = url
+        self._flush_s, self._max_pending, self._max_pending_bytes = flush_s, max_pending, max_pending_bytes
+        self._engine: Engine | None = None
+        self._writer: BatchWriter | None = None
+
+    def start(self, herd: Herd) -> None:
+        """Open the database, make missing tables and note what is known of the herd. Twice is once.
+
+        Raises:
+            ConfigError: when it can't be opened, or is of a newer schema.
+        """
+        if self._writer is not None:
+            return
+        engine = open_engine(self.url, create=True)
+        with engine.begin() as connection:
+            for candidate in herd:
+                connection.execute(CANDIDATES.delete().where(CANDIDATES.c.candidate == candidate.name))
+                facts = msgspec.json.encode(candidate).decode()
+                connection.execute(CANDIDATES.insert().values(candidate=candidate.name, facts=facts))
+        self._engine = engine
+        self._writer = BatchWriter(
+            engine,
+            flush_s=self._flush_s,
+            max_pending=self._max_pending,
+            max_pending_bytes=self._max_pending_bytes,
+        )
+
+    def close(self) -> None:
+        """Write what waits and close the database. A ledger that was not started has nothing to close."""
+        writer, self._writer = self._writer, None
+        engine, self._engine = self._engine, None
+        if writer is not None:
+            writer.close()
+        if engine is not None:
+            engine.dispose()
+
+    @property
+    def lost(self) -> int:
+        """Decisions that could not be kept since the start."""
+        return 0 if self._writer is None else self._writer.lost
+
+    def record(self, decision: DecisionRecord) -> None:
+        """Queue a decision that has ended. Never blocks.
+
+        Raises:
+            HerdwiseError: when the ledger was not started.
+        """
+        self._started()[0].put(decision)
+
+    async def feedback(self, record: FeedbackRecord) -> None:
+        """Write a feedback; on return it is on the disk.
+
+        Raises:
+            RequestError: 404, when there is no such decision.
+            HerdwiseError: when it could not be written.
+        """
+        await asyncio.wrap_future(self._started()[0].put_durable(record))
+
+    async def find(self, query_id: str) -> dict[str, Any] | None:
+        """A decision with its asks and feedback, written or still waiting; None = there is none."""
+        writer, engine = self._started()
+        waiting = writer.pending(query_id)
+        if waiting is not None:
+            return {**asdict(waiting), "feedback": []}
+        return await asyncio.to_thread(_find, engine, query_id)
+
+    def _started(self) -> tuple[BatchWriter, Engine]:
+        if self._writer is None or self._engine is None:
+            raise HerdwiseError("the ledger is closed.", remedy="Call start() first.")
+        return self._writer, self._engine
+
+
+def _find(engine: Engine, query_id: str) -> dict[str, Any] | None:
+    with engine.connect() as connection:
+        row = connection.execute(select(DECISIONS).where(DECISIONS.c.query_id == query_id)).mappings().first()
+        if row is None:
+            return None
+        asks = select(ASKS).where(ASKS.c.query_id == query_id).order_by(ASKS.c.ask)
+        feedback = select(FEEDBACK).where(FEEDBACK.c.query_id == query_id).order_by(FEEDBACK.c.id)
+        hidden = {"query_id", "id"}
+        return {
+            **row,
+            "asks": [
+                {k: v for k, v in ask.items() if k not in hidden}
+                for ask in connection.execute(asks).mappings()
+            ],
+            "feedback": [
+                {k: v for k, v in said.items() if k not in hidden}
+                for said in connection.execute(feedback).mappings()
+            ],
+        }

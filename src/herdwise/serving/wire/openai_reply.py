@@ -1,0 +1,85 @@
+"""OpenAI's chat completions: what goes back. The upstream's own objects, with ``model`` made true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from herdwise.core.completion import Chunk
+from herdwise.serving.course import Course, LiveAsk
+
+
+def completion_body(course: Course, explained: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A whole answer.
+
+    Args:
+        course: one that was answered, not streamed.
+        explained: the ``herdwise`` object, where it was asked for.
+    """
+    ask = course.returned
+    if ask is None or ask.completion is None:
+        raise ValueError("a course without an answer has no completion")
+    body: dict[str, Any] = {**ask.completion.body, "model": ask.candidate}
+    total = _total_usage(course)
+    if total is not None:
+        body["usage"] = total
+    if explained is not None:
+        body["herdwise"] = explained
+    return body
+
+
+def chunk_body(
+    course: Course, ask: LiveAsk, chunk: Chunk, *, first: Mapping[str, Any], include_usage: bool
+) -> dict[str, Any] | None:
+    """One chunk as the client gets it; None for one that only states usage nobody asked for.
+
+    Args:
+        course: its course.
+        ask: whose chunk it is.
+        chunk: as it came.
+        first: the first chunk that was sent, {} before it: a stream keeps one id to its end.
+        include_usage: whether the client asked for usage.
+    """
+    body: dict[str, Any] = {**chunk.body, "model": ask.candidate}
+    if not body.get("choices") and body.get("usage") is not None:
+        if not include_usage:
+            return None
+        total = _total_usage(course)
+        if total is not None:
+            body["usage"] = total
+    if first and (ask.continued or body.get("id") != first.get("id")):
+        body |= {key: first[key] for key in ("id", "created") if key in first}
+        body["choices"] = [_without_role(choice) for choice in body.get("choices") or ()]
+    return body
+
+
+def closing_chunk(course: Course, first: Mapping[str, Any], explained: Mapping[str, Any]) -> dict[str, Any]:
+    """A chunk without choices that carries the ``herdwise`` object, the last before ``[DONE]``."""
+    return {
+        "id": first.get("id", course.id),
+        "object": "chat.completion.chunk",
+        "created": first.get("created", int(course.created_at)),
+        "model": course.returned.candidate if course.returned else None,
+        "choices": [],
+        "herdwise": explained,
+    }
+
+
+def _total_usage(course: Course) -> dict[str, int] | None:
+    """Tokens over all asks, where several spent some and all are known; otherwise the answer's own stand."""
+    spending = [ask for ask in course.asks if not ask.spent_nothing]
+    usage = course.usage()
+    if len(spending) < 2 or usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+
+
+def _without_role(choice: Any) -> Any:
+    delta = choice.get("delta") if isinstance(choice, Mapping) else None
+    if not isinstance(delta, Mapping) or "role" not in delta:
+        return choice
+    return {**choice, "delta": {key: value for key, value in delta.items() if key != "role"}}
