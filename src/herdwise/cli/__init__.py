@@ -22,6 +22,7 @@ app = typer.Typer(
 
 # Commands stand in the order of a herd's life, which is also the order of `herdwise --help`.
 _COMMANDS: tuple[str, ...] = (
+    "init",
     "doctor",
     "candidates",
     "outcomes",

@@ -132,13 +132,13 @@ def _reach(node: CandidateNode, health: Health) -> list[Finding]:
             "reachable",
             "fail",
             health.detail,
-            f"Is its server running at {where}, and is its key right?",
+            "Start its server, or mend its base_url or api_key.",
             upstream=True,
         )
     ]
     if node.base_url is not None:
         found.append(_key(node))
-    if health.reachable and node.base_url is not None:
+    if health.reachable and (node.base_url is not None or health.models is not None):
         found.append(_model(node, health))
     return found
 

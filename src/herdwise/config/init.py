@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from herdwise.config.model_names import alike, sizes
+
+if TYPE_CHECKING:
+    from herdwise.backends.discover import Found, FoundModel
 
 #: Their models answer no chat.
 _NO_CHAT = ("embed", "rerank", "bge-", "minilm", "whisper")
@@ -122,20 +125,11 @@ ledger:
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A server that was found: what it is, where, and which models it lists."""
-
-    kind: str
-    base_url: str
-    models: tuple[str, ...]
-
-
-def render(found: Sequence[Served], known: Iterable[str]) -> str:
+def render(found: Sequence[Found], known: Iterable[str]) -> str:
     """The whole file: a candidate per model found, or an example.
 
     Args:
-        found: servers; empty = the example.
+        found: servers on this machine; empty = the example.
         known: candidates that ``like:`` may name.
     """
     entries, names = _entries(found, list(known))
@@ -143,42 +137,54 @@ def render(found: Sequence[Served], known: Iterable[str]) -> str:
     return _HEAD + ("\n".join(entries) if names else "".join(entries) + _EXAMPLE) + _HOSTED + rest
 
 
-def chat_models(found: Iterable[Served]) -> list[str]:
+def chat_models(found: Iterable[Found]) -> list[str]:
     """The models found that become candidates."""
-    return [model for server in found for model in server.models if _chats(model)]
+    return [model.name for server in found for model in server.models if _chats(model)]
 
 
-def _entries(found: Sequence[Served], known: list[str]) -> tuple[list[str], list[str]]:
+def _entries(found: Sequence[Found], known: list[str]) -> tuple[list[str], list[str]]:
     entries: list[str] = []
     names: list[str] = []
     for server in found:
+        if server.needs_key:
+            entries.append(f"  # The server at {server.base_url} wants a key before it lists its models.\n")
         for model in server.models:
             if not _chats(model):
-                why = "no chat model" if model.isprintable() else "its name cannot be written"
-                entries.append(f"  # {model!a} at {server.base_url} is left out: {why}.\n")
+                why = "no chat model" if model.name.isprintable() else "its name cannot be written"
+                entries.append(f"  # {model.name!a} at {server.base_url} is left out: {why}.\n")
                 continue
-            name = _unique(_candidate_name(model), server, names)
+            name = _unique(_candidate_name(model.name), server, names)
             names.append(name)
             entries.append(_entry(name, model, server, known))
     return entries, names
 
 
-def _entry(name: str, model: str, server: Served, known: list[str]) -> str:
-    lines = [f"  - name: {_quoted(name)}  # {server.kind}", f"    base_url: {_quoted(server.base_url)}"]
-    if model != name:
-        lines.append(f"    model: {_quoted(model)}")
-    total, active = sizes(model)
-    twin = alike(model, known)
-    if total is not None:
-        lines.append(f"    params_b: {total:g}  # from the name")
-    if active is not None:
-        lines.append(f"    active_params_b: {active:g}  # from the name")
-    elif total is not None:
-        lines.append(f"    #active_params_b: {total:g}  # if it is no mixture of experts")
-    if _is_here(server.base_url):
+def _entry(name: str, model: FoundModel, server: Found, known: list[str]) -> str:
+    built = f", {model.quantisation}" if model.quantisation else ""
+    lines = [
+        f"  - name: {_quoted(name)}  # {server.kind}{built}",
+        f"    base_url: {_quoted(server.base_url)}",
+    ]
+    if model.name != name:
+        lines.append(f"    model: {_quoted(model.name)}")
+    lines += _size_lines(model)
+    if server.kind == "openai_compatible" or model.name.endswith("cloud"):
+        lines.append("    # It may forward to somebody who charges: only you know its price.")
+        lines.append("    #price: {input_usd_per_mtok: 0, output_usd_per_mtok: 0}")
+    else:
         free = "{input_usd_per_mtok: 0, output_usd_per_mtok: 0}"
         lines.append(f"    price: {free}  # on this machine: no USD per token")
-    lines.append("    #context_tokens: 8192  # what the server was started with")
+    if model.context_tokens is not None:
+        lines.append(
+            f"    context_tokens: {model.context_tokens}  # the server may have been started with less"
+        )
+    else:
+        lines.append("    #context_tokens: 8192  # what the server was started with")
+    if model.modalities is not None:
+        lines.append(f"    modalities: [{', '.join(sorted(model.modalities))}]")
+    if model.tools is not None:
+        lines.append(f"    tools: {'true' if model.tools else 'false'}")
+    twin = alike(model.name, known)
     if twin is not None:
         lines.append(f"    like: {_quoted(twin)}  # guessed from the name: check it")
     else:
@@ -186,8 +192,23 @@ def _entry(name: str, model: str, server: Served, known: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _chats(model: str) -> bool:
-    return model.isprintable() and not any(word in model.lower() for word in _NO_CHAT)
+def _size_lines(model: FoundModel) -> list[str]:
+    total, active = sizes(model.name)
+    lines = []
+    if model.params_b is not None:
+        total = model.params_b
+        lines.append(f"    params_b: {total:g}  # as the server says")
+    elif total is not None:
+        lines.append(f"    params_b: {total:g}  # from the name")
+    if active is not None:
+        lines.append(f"    active_params_b: {active:g}  # from the name")
+    elif total is not None:
+        lines.append(f"    #active_params_b: {total:g}  # if it is no mixture of experts")
+    return lines
+
+
+def _chats(model: FoundModel) -> bool:
+    return model.name.isprintable() and not any(word in model.name.lower() for word in _NO_CHAT)
 
 
 def _candidate_name(model: str) -> str:
@@ -197,7 +218,7 @@ def _candidate_name(model: str) -> str:
     return f"{name}-model" if not name or name == "auto" or name.startswith("auto/") else name
 
 
-def _unique(name: str, server: Served, taken: list[str]) -> str:
+def _unique(name: str, server: Found, taken: list[str]) -> str:
     if name in taken:
         name = f"{name}@{server.kind}"
     if name in taken:
@@ -205,10 +226,6 @@ def _unique(name: str, server: Served, taken: list[str]) -> str:
     while name in taken:
         name += "+"
     return name
-
-
-def _is_here(base_url: str) -> bool:
-    return urlsplit(base_url).hostname in {"127.0.0.1", "::1", "localhost"}
 
 
 def _quoted(text: str) -> str:
