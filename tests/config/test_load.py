@@ -151,7 +151,7 @@ def test_a_candidate_twice_is_refused(write):
 @pytest.mark.parametrize(
     ("line", "path", "problem"),
     [
-        ("    max_concurrency: eight\n", "candidates[0].max_concurrency", "expected `int`, got `str`"),
+        ("    max_concurrency: eight\n", "candidates[0].max_concurrency", "expected `int | null`, got `str`"),
         ("    max_concurrency: 0\n", "candidates[0].max_concurrency", ">= 1"),
         ("    quality: 1.5\n", "candidates[0].quality", "<= 1"),
         ("    params_b: -1\n", "candidates[0].params_b", "> 0"),

@@ -29,6 +29,7 @@ _COMMANDS: tuple[str, ...] = (
     "train",
     "evaluate",
     "route",
+    "serve",
 )
 
 
