@@ -85,6 +85,7 @@ def test_normal_form_keeps_words_only() -> None:
     assert normal_form(' "The **Eiffel Tower**". ') == normal_form("eiffel  tower") == "eiffel tower"
     assert normal_form("ＡＢＣ") == "abc"
     assert normal_form("don't") == "don't"
+    assert normal_form("A.") == "a"
 
 
 def test_the_answer_span_is_boxed_stated_or_last() -> None:

@@ -83,7 +83,7 @@ def _patterns(letters: str) -> _Patterns:
         stated=re.compile(rf"(?:(?i:{_STATING}){letter}|\\boxed{inside_box.replace('<x>', '<y>')})"),
         labelled=re.compile(rf"(?i:\b{_LABEL})[*_\s]*[:：][*_\s]*{letter}"),
         concluded=re.compile(
-            r"(?i:\b(?:is|be|matches|corresponds to|therefore|thus|hence|so|choose|select|pick|option|choice))"
+            r"(?i:\b(?:is|be|matches|corresponds to|therefore|thus|so|choose|select|pick|option|choice))"
             rf"[\s:,*_]*(?:(?i:option|choice)\s+)?[*_]*[(\[](?P<w>{upper})[)\]]"
             r"|(?i:\b(?:choose|select|pick|option|choice)(?:\s+is)?(?:\s+option)?)"
             rf"\s+{quotes}(?P<p>{upper}){ends}"

@@ -15,7 +15,7 @@ _STATED = re.compile(
     r"[ \t*_:：]*",
     re.IGNORECASE,
 )
-_ARTICLE = re.compile(r"\b(?:a|an|the)\b")
+_ARTICLES = frozenset({"a", "an", "the"})
 _OUTER = r"[\s\"'“”‘’`*_.,;:!?。，；：！？()\[\]$]+"
 _EDGES = re.compile(rf"^{_OUTER}|{_OUTER}$")
 
@@ -100,7 +100,9 @@ def normal_form(text: str) -> str:
     """
     text = unicodedata.normalize("NFKC", text).casefold()
     text = re.sub(r"[*_`\"“”]|(?<!\w)['‘’]|['‘’](?!\w)", " ", text)
-    return " ".join(trimmed(_ARTICLE.sub(" ", trimmed(text))).split())
+    words = trimmed(text).split()
+    # "A" may be the whole answer.
+    return trimmed(" ".join(word for word in words if word not in _ARTICLES) or " ".join(words))
 
 
 def _value(body: str) -> float:

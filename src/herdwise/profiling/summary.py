@@ -1,0 +1,207 @@
+"""What a profile came to: an OutcomeTable, and figures per candidate."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from herdwise.core.candidate import Herd
+from herdwise.core.outcomes import OutcomeTable
+from herdwise.profiling.benchmark import TRAIN_SHARE, Item
+from herdwise.profiling.journal import Failed, Header, Record
+
+_LIMITED = frozenset({"length", "max_tokens"})
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateSummary:
+    """One candidate's figures; None = unknown.
+
+    Args:
+        candidate: its name.
+        n: answers that were graded or at least came back.
+        quality: mean over items (samples of one item averaged first).
+        low, high: 95% Wilson interval of it, over items.
+        n_unread: answers in which none could be read.
+        n_truncated: answers that hit the length limit.
+        failures: kind of error -> pairs lost to it.
+        n_not_asked: pairs left out after the candidate was given up.
+        gave_up: why it was given up.
+        latency_s: mean seconds per answer.
+        output_tokens: mean tokens per answer.
+        cost_usd: sum over all answers, earlier runs included; None when any is unknown.
+    """
+
+    candidate: str
+    n: int
+    quality: float | None
+    low: float | None
+    high: float | None
+    n_unread: int
+    n_truncated: int
+    failures: dict[str, int]
+    n_not_asked: int
+    gave_up: str | None
+    latency_s: float | None
+    output_tokens: float | None
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSummary:
+    """A whole profile's figures.
+
+    Args:
+        out: the outcome folder.
+        n_items: items.
+        n_outcomes: rows written.
+        n_resumed: answers that an earlier run had brought already.
+        torn: whether that run's last line was cut off, and asked again.
+        splits: split -> items.
+        candidates: one each, in the herd's order.
+        failures: every pair that has no row, with its error (those not asked are counted only).
+    """
+
+    out: Path
+    n_items: int
+    n_outcomes: int
+    n_resumed: int
+    torn: bool
+    splits: dict[str, int]
+    candidates: list[CandidateSummary]
+    failures: list[Failed]
+
+
+def wilson(mean: float, n: int, *, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a mean of n values in [0, 1] (E. B. Wilson, JASA 22, 1927).
+
+    Exact in form for 0/1 values, wider than needed for fractions.
+
+    >>> tuple(round(v, 3) for v in wilson(0.5, 100))
+    (0.404, 0.596)
+    """
+    spread = z * math.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
+    middle, scale = mean + z * z / (2 * n), 1 + z * z / n
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+def to_table(
+    herd: Herd, items: Sequence[Item], record: Record, header: Header
+) -> tuple[OutcomeTable, dict[tuple[str, str], str]]:
+    """Answers and grades as an outcome table, and the first samples' texts by (query_id, candidate)."""
+    row = {item.id: i for i, item in enumerate(items)}
+    pairs = sorted(record.answers, key=lambda p: (row[p[0]], herd.index(p[1]), p[2]))
+    answers = [record.answers[p] for p in pairs]
+    grades = [record.grades.get(p) for p in pairs]
+    columns: dict[str, list[float | int | None]] = {
+        "quality": [None if g is None else g.quality for g in grades],
+        "cost_usd": [a.cost_usd for a in answers],
+        "latency_s": [a.latency_s for a in answers],
+        "input_tokens": [a.input_tokens for a in answers],
+        "output_tokens": [a.output_tokens for a in answers],
+        "output_chars": [len(a.text) for a in answers],
+    }
+    table = OutcomeTable(
+        herd=herd,
+        query_ids=[item.id for item in items],
+        texts=[item.text for item in items],
+        benchmarks=[item.benchmark for item in items],
+        splits=[item.split for item in items],
+        categories=[i.category for i in items] if any(i.category for i in items) else None,
+        references=[i.reference for i in items] if any(i.reference for i in items) else None,
+        query_index=np.array([row[p[0]] for p in pairs], dtype=np.int32),
+        candidate_index=np.array([herd.index(p[1]) for p in pairs], dtype=np.int32),
+        sample=np.array([p[2] for p in pairs], dtype=np.int32),
+        values={
+            name: np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+            for name, values in columns.items()
+            if name == "quality" or any(v is not None for v in values)
+        },
+        answers=np.array([None if g is None else g.answer for g in grades], dtype=object),
+        source=_source(items, header),
+        name="profile",
+    )
+    texts = {(p[0], p[1]): a.text for p, a in zip(pairs, answers, strict=True) if p[2] == 0}
+    return table, texts
+
+
+def _source(items: Sequence[Item], header: Header) -> str:
+    graders = Counter(item.grader for item in items)
+    return (
+        f"# A profile of {len(header.candidates)} candidates on {header.n_items} items\n"
+        f"Begun {header.started}; fingerprint {header.fingerprint}.\n"
+        f"Candidates: {', '.join(header.candidates)}. Samples: {header.samples}."
+        f" Sampling: {header.sampling or 'the candidates’ defaults'}.\n"
+        f"Graders: {', '.join(f'{name} ({n})' for name, n in sorted(graders.items()))}."
+        " An answer that refuses, is empty or cannot be read counts 0; a pair that failed has no row.\n"
+        f"Items without a split of their own: {TRAIN_SHARE:.0%} train, the rest test, by the text's hash.\n"
+    )
+
+
+def summarise(
+    table: OutcomeTable,
+    record: Record,
+    failures: Sequence[Failed],
+    gave_up: Mapping[str, str],
+    *,
+    out: Path,
+    n_resumed: int,
+    samples: int,
+) -> ProfileSummary:
+    """Figures per candidate and over all."""
+    quality = table.matrix("quality")
+    wanted = table.n_queries * samples
+    candidates = []
+    for column, name in enumerate(table.herd.names):
+        mine = [a for (_, candidate, _), a in record.answers.items() if candidate == name]
+        unread = sum(
+            1 for p, g in record.grades.items() if p[1] == name and g.answer is None and p in record.answers
+        )
+        graded = quality[:, column][np.isfinite(quality[:, column])]
+        mean = float(graded.mean(dtype=np.float64)) if len(graded) else None
+        low, high = (None, None) if mean is None else wilson(mean, len(graded))
+        lost = Counter(f.error for f in failures if f.candidate == name)
+        candidates.append(
+            CandidateSummary(
+                candidate=name,
+                n=len(mine),
+                quality=mean,
+                low=low,
+                high=high,
+                n_unread=unread,
+                n_truncated=sum(a.finish_reason in _LIMITED for a in mine),
+                failures=dict(lost),
+                n_not_asked=wanted - len(mine) - lost.total(),
+                gave_up=gave_up.get(name),
+                latency_s=_mean([a.latency_s for a in mine]),
+                output_tokens=_mean([a.output_tokens for a in mine]),
+                cost_usd=_sum([a.cost_usd for a in mine]),
+            )
+        )
+    splits = Counter(split for split in table.splits if split is not None)
+    return ProfileSummary(
+        out=out,
+        n_items=table.n_queries,
+        n_outcomes=table.n_outcomes,
+        n_resumed=n_resumed,
+        torn=record.torn,
+        splits=dict(sorted(splits.items())),
+        candidates=candidates,
+        failures=list(failures),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    """The sum; unknown where nothing, or not all, is known."""
+    known = [v for v in values if v is not None]
+    return math.fsum(known) if known and len(known) == len(values) else None

@@ -1,0 +1,239 @@
+"""A profile over real HTTP: what is asked, graded, written, resumed and left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from herdwise.backends.openai_compatible import OpenAICompatible
+from herdwise.core.candidate import Candidate, Herd
+from herdwise.core.errors import ConfigError, HerdwiseError
+from herdwise.core.money import Price
+from herdwise.profiling.asking import Patience
+from herdwise.profiling.benchmark import Item
+from herdwise.profiling.estimate import estimate
+from herdwise.profiling.profiler import Profiler
+from herdwise.profiling.summary import wilson
+from herdwise.storage.outcomes import read_outcomes, read_texts
+
+Start = Callable[..., Awaitable[Any]]
+QUICK = Patience(attempts=3, first_wait_s=0.01, longest_wait_s=0.02, give_up_after=3)
+PRICED = Price(1.0, 2.0)
+
+
+def sums(n: int) -> list[Item]:
+    return [
+        Item(
+            id=f"sum-{i}",
+            text=f"{i} + 1?",
+            messages=({"role": "user", "content": f"{i} + 1?"},),
+            grader="exact",
+            reference=str(i + 1),
+            benchmark="sums",
+        )
+        for i in range(n)
+    ]
+
+
+def right(body: Any) -> str:
+    return f"The answer is {int(body['messages'][-1]['content'].split()[0]) + 1}."
+
+
+def wrong(body: Any) -> str:
+    return "The answer is 1000000."
+
+
+class Setup:
+    """Candidates behind upstreams of ours, and profilers over them."""
+
+    def __init__(self, start: Start) -> None:
+        self._start, self.ups, self.backends = start, {}, {}
+        self.herd = Herd([])
+
+    async def add(self, name: str, answer: Any = right, price: Price = PRICED) -> Any:
+        up = self.ups[name] = await self._start(models=(name,), answer=answer)
+        self.backends[name] = OpenAICompatible(name, up.base_url)
+        self.herd = Herd([*self.herd, Candidate(name, price=price)])
+        return up
+
+    def profiler(self, items: list[Item], **options: Any) -> Profiler:
+        return Profiler(self.herd, self.backends, items, **{"patience": QUICK, **options})
+
+    def asked(self, name: str) -> Counter[str]:
+        return Counter(b["messages"][-1]["content"] for b in self.ups[name].bodies)
+
+
+@pytest.fixture
+async def setup(faulty_upstream: Start) -> Any:
+    made = Setup(faulty_upstream)
+    yield made
+    for backend in made.backends.values():
+        await backend.close()
+
+
+async def test_every_pair_is_asked_once_graded_and_written(setup: Setup, tmp_path: Path) -> None:
+    await setup.add("ant")
+    await setup.add("bee", wrong, Price(None, None))
+    seen: list[tuple[int, int]] = []
+    summary = await setup.profiler(sums(12)).run(tmp_path / "out", progress=lambda *p: seen.append(p))
+    table = read_outcomes(tmp_path / "out")
+    assert table.matrix("quality").tolist() == [[1.0, 0.0]] * 12
+    assert set(setup.asked("ant").values()) == set(setup.asked("bee").values()) == {1}
+    assert seen == [(i + 1, 24) for i in range(24)]
+    assert table.answers is not None
+    assert table.answers.tolist()[:2] == ["1", "1000000"]
+    assert read_texts(tmp_path / "out")["sum-3", "ant"] == "The answer is 4."
+    assert set(table.split_names()) == {"train", "test"}
+    assert "fingerprint" in table.source
+    ant, bee = summary.candidates
+    assert (ant.n, ant.quality, bee.quality) == (12, 1.0, 0.0)
+    assert bee.cost_usd is None
+    tokens = table.matrix("input_tokens")[:, 0] + 2 * table.matrix("output_tokens")[:, 0]
+    assert ant.cost_usd == pytest.approx(float(tokens.sum()) / 1e6)
+    assert table.matrix("cost_usd")[:, 0] == pytest.approx(tokens / 1e6)
+    assert np.isnan(table.matrix("cost_usd")[:, 1]).all()
+
+
+async def test_sampling_goes_with_every_ask_and_samples_are_rows_of_their_own(
+    setup: Setup, tmp_path: Path
+) -> None:
+    up = await setup.add("ant")
+    profiler = setup.profiler(sums(3), samples=2, sampling={"temperature": 0.7, "max_tokens": 9})
+    await profiler.run(tmp_path)
+    assert {(b["temperature"], b["max_tokens"]) for b in up.bodies} == {(0.7, 9)}
+    table = read_outcomes(tmp_path)
+    assert sorted(table.sample.tolist()) == [0, 0, 0, 1, 1, 1]
+
+
+async def test_a_dead_candidate_is_named_and_has_no_rows_and_the_others_are_whole(
+    setup: Setup, tmp_path: Path, closed_port: int
+) -> None:
+    await setup.add("ant")
+    setup.backends["gone"] = OpenAICompatible("gone", f"http://127.0.0.1:{closed_port}/v1")
+    setup.herd = Herd([*setup.herd, Candidate("gone")])
+    summary = await setup.profiler(sums(20), concurrency=1).run(tmp_path)
+    ant, gone = summary.candidates
+    assert (ant.n, ant.n_not_asked, ant.gave_up) == (20, 0, None)
+    assert (gone.n, gone.quality, gone.failures) == (0, None, {"connect_error": 3})
+    assert gone.n_not_asked == 17
+    assert gone.gave_up is not None
+    assert {f.candidate for f in summary.failures} == {"gone"}
+    assert np.isnan(read_outcomes(tmp_path).matrix("quality")[:, 1]).all()
+
+
+async def test_a_failure_is_never_graded_and_is_asked_again_next_time(setup: Setup, tmp_path: Path) -> None:
+    up = await setup.add("ant")
+    up.behave(["ok", "context_length_exceeded", "ok"])
+    first = await setup.profiler(sums(5), concurrency=1).run(tmp_path)
+    assert (first.n_outcomes, [f.item for f in first.failures]) == (4, ["sum-1"])
+    assert np.isfinite(read_outcomes(tmp_path).matrix("quality")).sum() == 4
+    second = await setup.profiler(sums(5), concurrency=1).run(tmp_path)
+    assert (second.n_outcomes, second.n_resumed, second.failures) == (5, 4, [])
+    assert setup.asked("ant") == Counter({f"{i} + 1?": 1 + (i == 1) for i in range(5)})
+
+
+async def test_a_finished_profile_asks_nothing_more(setup: Setup, tmp_path: Path) -> None:
+    up = await setup.add("ant")
+    await setup.profiler(sums(4)).run(tmp_path)
+    up.requests.clear()
+    summary = await setup.profiler(sums(4)).run(tmp_path)
+    assert (summary.n_resumed, up.requests) == (4, [])
+
+
+async def test_a_mended_reference_is_graded_anew_without_asking(setup: Setup, tmp_path: Path) -> None:
+    up = await setup.add("ant")
+    from dataclasses import replace
+
+    items = sums(4)
+    items[2] = replace(items[2], reference="wrong by mistake")
+    first = await setup.profiler(items).run(tmp_path)
+    up.requests.clear()
+    second = await setup.profiler(sums(4)).run(tmp_path)
+    assert (first.candidates[0].quality, second.candidates[0].quality) == (0.75, 1.0)
+    assert up.requests == []
+
+
+@pytest.mark.parametrize("change", ["items", "sampling", "identities", "herd"])
+async def test_another_profiles_journal_is_refused(setup: Setup, tmp_path: Path, change: str) -> None:
+    await setup.add("ant")
+    await setup.profiler(sums(4)).run(tmp_path)
+    if change == "herd":
+        await setup.add("bee")
+    options: dict[str, Any] = {
+        "sampling": {"sampling": {"temperature": 1.0}},
+        "identities": {"identities": {"ant": "another model"}},
+    }.get(change, {})
+    with pytest.raises(ConfigError, match="another profile"):
+        await setup.profiler(sums(5 if change == "items" else 4), **options).run(tmp_path)
+
+
+async def test_no_more_asks_are_open_than_allowed(setup: Setup, tmp_path: Path) -> None:
+    most = 0
+
+    def counting(body: Any) -> str:
+        nonlocal most
+        most = max(most, setup.ups["ant"].in_flight)
+        return right(body)
+
+    up = await setup.add("ant", counting)
+    up.behave("slow", delay_s=0.02)
+    await setup.profiler(sums(12), concurrency={"ant": 3}).run(tmp_path)
+    assert 1 <= most <= 3
+
+
+async def test_a_refused_and_an_empty_answer_were_run_and_are_worth_nothing(
+    setup: Setup, tmp_path: Path
+) -> None:
+    await setup.add("ant", lambda body: "I'm sorry, but I can't help with that.")
+    up = await setup.add("bee")
+    up.behave("empty_answer")
+    summary = await setup.profiler(sums(3)).run(tmp_path)
+    assert [c.quality for c in summary.candidates] == [0.0, 0.0]
+    assert [c.n for c in summary.candidates] == [3, 3]
+    assert summary.candidates[1].n_unread == 3
+
+
+async def test_when_nobody_answers_anything_the_profile_fails(
+    setup: Setup, tmp_path: Path, closed_port: int
+) -> None:
+    setup.backends["gone"] = OpenAICompatible("gone", f"http://127.0.0.1:{closed_port}/v1")
+    setup.herd = Herd([Candidate("gone")])
+    with pytest.raises(HerdwiseError, match="no candidate answered"):
+        await setup.profiler(sums(2)).run(tmp_path)
+
+
+async def test_an_estimate_counts_what_is_missing_and_says_what_is_unknown(
+    setup: Setup, tmp_path: Path
+) -> None:
+    await setup.add("ant")
+    await setup.add("bee", right, Price(None, None))
+    profiler = setup.profiler(sums(8))
+
+    def now(max_tokens: int | None) -> list[Any]:
+        record = profiler.recorded(tmp_path)
+        return estimate(profiler.herd, profiler.items, record, samples=1, max_tokens=max_tokens)
+
+    ant, bee = now(None)
+    assert (ant.calls, ant.output_tokens, ant.basis, ant.cost_usd) == (8, None, "unknown", None)
+    ant, bee = now(100)
+    assert (ant.output_tokens, ant.basis) == (800, "limit")
+    assert ant.cost_usd == pytest.approx((ant.input_tokens + 2 * 800) / 1e6)
+    assert bee.cost_usd is None
+    await profiler.run(tmp_path)
+    assert [(e.calls, e.basis, e.cost_usd) for e in now(None)] == [(0, "recorded", 0.0)] * 2
+
+
+def test_a_candidate_without_a_backend_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no backend for ant"):
+        Profiler(Herd([Candidate("ant")]), {}, sums(1))
+
+
+def test_the_interval_stays_within_bounds() -> None:
+    assert wilson(0.0, 5)[0] == 0.0
+    assert wilson(1.0, 5)[1] == 1.0
+    assert wilson(1.0, 5)[0] == pytest.approx(0.5655, abs=1e-3)
