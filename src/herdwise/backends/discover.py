@@ -135,7 +135,7 @@ class _Server:
             modalities = frozenset({"text", "image"} if "vision" in abilities else {"text"})
         return FoundModel(
             name,
-            params_b=round(count / 1e9, 3) if _is_count(count) else size_b(details.get("parameter_size")),
+            params_b=round(count / 1e9, 6) if _is_count(count) else size_b(details.get("parameter_size")),
             quantisation=_text(details.get("quantization_level")),
             context_tokens=context if _is_count(context) else None,
             tools=tools,
@@ -167,12 +167,12 @@ def size_b(text: object) -> float | None:
     """Billions of parameters from a size such as "7.6B" or "494.03M"; None for anything else.
 
     >>> size_b("494.03M")
-    0.494
+    0.49403
     """
     match = _SIZE.fullmatch(text) if isinstance(text, str) else None
     if match is None or match[1].count(".") > 1 or match[1] == ".":
         return None
-    return round(float(match[1]) * _BILLIONS[match[2].upper()], 3)
+    return round(float(match[1]) * _BILLIONS[match[2].upper()], 6)
 
 
 def _plain(entry: Mapping[str, Any]) -> FoundModel:
@@ -180,7 +180,7 @@ def _plain(entry: Mapping[str, Any]) -> FoundModel:
     count, context = meta.get("n_params"), entry.get("max_model_len", meta.get("n_ctx_train"))
     return FoundModel(
         str(entry["id"]),
-        params_b=round(count / 1e9, 3) if _is_count(count) else None,
+        params_b=round(count / 1e9, 6) if _is_count(count) else None,
         context_tokens=context if _is_count(context) else None,
     )
 
