@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -40,3 +42,121 @@ def closed_port() -> int:
     """A local port where nobody listens."""
     port: int = _faulty_upstream_module().closed_port()
     return port
+
+
+@pytest.fixture
+def threaded_upstream() -> Iterator[Callable[..., Any]]:
+    """As ``faulty_upstream``, for tests that are no coroutines: the servers run in a thread of their own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    started: list[Any] = []
+
+    def on_loop(work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(timeout=10)
+
+    def start(**options: Any) -> Any:
+        server = _faulty_upstream_module().FaultyUpstream(**options)
+        started.append(on_loop(server.__aenter__()))
+        return started[-1]
+
+    try:
+        yield start
+        for server in started:
+            on_loop(server.__aexit__(None, None, None))
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture(scope="session")
+def saved_router(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small real router: ``alpha`` (7B, priced) is good at spelling, ``beta`` at numbers; and ``gamma``."""
+    import numpy as np
+
+    from herdwise.core.candidate import Candidate, Herd
+    from herdwise.core.money import Price
+    from herdwise.core.outcomes import OutcomeTable
+    from herdwise.routing.router import Router
+
+    words, numbers = ("apple", "river", "stone", "cloud", "music"), ("seven", "twelve", "ninety", "forty")
+    texts = [f"spell the word {a} after {b}" for a in words for b in words if a != b]
+    texts += [f"add the number {a} to {b}" for a in numbers for b in numbers if a != b]
+    spelling = np.array([text.startswith("spell") for text in texts])
+    quality = np.stack([np.where(spelling, 1.0, 0.2), np.where(spelling, 0.1, 0.9), np.full(len(texts), 0.4)])
+    n, m = len(texts), 3
+    table = OutcomeTable(
+        herd=Herd(
+            [
+                Candidate(
+                    "alpha", params_b=7.0, active_params_b=7.0, open_weights=True, price=Price(1.0, 2.0)
+                ),
+                Candidate("beta", params_b=70.0, active_params_b=70.0, open_weights=True),
+                Candidate("gamma"),
+            ]
+        ),
+        query_ids=[f"q{i}" for i in range(n)],
+        texts=texts,
+        benchmarks=["spelling" if s else "adding" for s in spelling],
+        splits=[None] * n,
+        query_index=np.tile(np.arange(n), m),
+        candidate_index=np.repeat(np.arange(m), n),
+        sample=np.zeros(n * m, dtype=np.int64),
+        values={"quality": quality.ravel(), "output_tokens": np.full(n * m, 50.0)},
+        name="letters and numbers",
+    )
+    folder = tmp_path_factory.mktemp("routers") / "letters"
+    Router.fit(table, encoder="tfidf", predictor="ridge").save(folder)
+    return folder
+
+
+@pytest.fixture
+def make_outcomes() -> Callable[..., Any]:
+    """``make_outcomes(qualities, **options)`` builds a small table by hand.
+
+    ``qualities`` maps a candidate's name to its qualities, one per query, None = not run. Options:
+    ``split``, ``benchmark`` and ``text`` (one per query), ``candidates`` (name -> Candidate fields), and
+    numeric columns in the same shape as ``qualities``; ``answers`` likewise.
+    """
+    import numpy as np
+
+    from herdwise.core.candidate import Candidate, Herd
+    from herdwise.core.outcomes import OutcomeTable
+
+    def make(
+        qualities: dict[str, list[float | None]],
+        *,
+        split: list[str] | None = None,
+        benchmark: list[str] | None = None,
+        text: list[str] | None = None,
+        candidates: dict[str, dict[str, Any]] | None = None,
+        answers: dict[str, list[str | None]] | None = None,
+        **columns: dict[str, list[float | None]],
+    ) -> OutcomeTable:
+        names = list(qualities)
+        n = len(qualities[names[0]])
+        pairs = [(i, j) for i in range(n) for j, name in enumerate(names) if qualities[name][i] is not None]
+
+        def column(given: dict[str, list[float | None]]) -> Any:
+            cells = [given[names[j]][i] if names[j] in given else None for i, j in pairs]
+            return np.array([np.nan if cell is None else cell for cell in cells], dtype=np.float64)
+
+        told = candidates or {}
+        return OutcomeTable(
+            herd=Herd(Candidate(name, **told.get(name, {})) for name in names),
+            query_ids=[f"q{i}" for i in range(n)],
+            texts=text or [f"question number {i}" for i in range(n)],
+            benchmarks=benchmark or ["b"] * n,
+            splits=split or ["test"] * n,
+            query_index=np.array([i for i, _ in pairs], dtype=np.int32),
+            candidate_index=np.array([j for _, j in pairs], dtype=np.int32),
+            sample=np.zeros(len(pairs), dtype=np.int32),
+            values={"quality": column(qualities), **{name: column(given) for name, given in columns.items()}},
+            answers=None
+            if answers is None
+            else np.array([answers.get(names[j], [None] * n)[i] for i, j in pairs], dtype=object),
+            name="by hand",
+        )
+
+    return make
