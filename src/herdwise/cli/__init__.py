@@ -22,14 +22,18 @@ app = typer.Typer(
 
 # Commands stand in the order of a herd's life, which is also the order of `herdwise --help`.
 _COMMANDS: tuple[str, ...] = (
+    "demo",
     "init",
     "doctor",
     "candidates",
+    "profile",
     "outcomes",
     "train",
     "evaluate",
+    "report",
     "route",
     "serve",
+    "experts",
 )
 
 
