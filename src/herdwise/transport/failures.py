@@ -16,6 +16,7 @@ from herdwise.core.errors import (
     BadResponseError,
     ConnectError,
     RateLimitError,
+    UnreachableError,
     UpstreamStatusError,
 )
 
@@ -40,7 +41,7 @@ def from_aiohttp(error: Exception, candidate: str) -> BackendError:
         said = " ".join(error.message.split())
         return BadResponseError(f"{who} does not speak HTTP: {said}.", candidate=candidate)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return ConnectError(
+        return UnreachableError(
             f"{who} cannot be reached at {error.host}:{error.port}: {_reason(error.os_error)}.",
             candidate=candidate,
             remedy="Is it running, and is its base_url right?",
