@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 
 from herdwise.backends.base import Backend
 from herdwise.core.completion import Chunk
-from herdwise.core.errors import BackendError, BadResponseError
+from herdwise.core.errors import BackendError
 from herdwise.serving.course import LiveAsk
 
 logger = logging.getLogger(__name__)
@@ -113,10 +113,6 @@ async def _stream(ask: LiveAsk, backend: Backend, deliver: Callable[[Chunk], Awa
             await deliver(chunk)
     if not ask.substance and ask.finish_reason not in _SILENT_ENDS:
         raise _empty(ask)
-    if ask.finish_reason is None:
-        raise BadResponseError(
-            f"candidate {ask.candidate!r}: the stream ended before the answer did.", candidate=ask.candidate
-        )
 
 
 def _said(body: Mapping[str, Any]) -> set[str]:

@@ -95,6 +95,7 @@ class _Exchange:
         self._request, self._course, self._send_raw = request, course, send
         self._begun = False
         self._first: Mapping[str, Any] = {}
+        self._beginner: LiveAsk | None = None
 
     async def run(self, receive: Receive) -> None:
         """Carry out, reply and record; a client that goes away ends all of it."""
@@ -163,12 +164,14 @@ class _Exchange:
         return from_failures(problems, reason=course.reason, timed_out=course.timed_out)
 
     async def _deliver(self, course: Course, ask: LiveAsk, chunk: Chunk) -> None:
-        body = chunk_body(course, ask, chunk, first=self._first, include_usage=self._request.include_usage)
+        another = self._begun and ask is not self._beginner
+        first = self._first if another else {}
+        body = chunk_body(course, ask, chunk, first=first, include_usage=self._request.include_usage)
         if body is None:
             return
         if not self._begun:
             await self._begin_stream(ask.candidate)
-            self._first = body
+            self._first, self._beginner = body, ask
         await self._send_part(_event(body))
 
     async def _begin_stream(self, candidate: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import Engine, select
 
 from herdwise.core.candidate import Herd
 from herdwise.core.errors import HerdwiseError
+from herdwise.serving.ledger_export import Exported, export_ledger
 from herdwise.serving.ledger_tables import ASKS, CANDIDATES, DECISIONS, FEEDBACK, open_engine
 from herdwise.serving.ledger_writer import BatchWriter
 from herdwise.serving.records import DecisionRecord, FeedbackRecord
@@ -103,6 +105,14 @@ class Ledger:
         if waiting is not None:
             return {**asdict(waiting), "feedback": []}
         return await asyncio.to_thread(_find, engine, query_id)
+
+    def export(self, path: str | os.PathLike[str]) -> Exported:
+        """Write what is on the disk as an outcome folder; see ``ledger_export.export_ledger``.
+
+        Raises:
+            ConfigError: when nothing can be exported.
+        """
+        return export_ledger(self.url, path)
 
     def _started(self) -> tuple[BatchWriter, Engine]:
         if self._writer is None or self._engine is None:

@@ -37,7 +37,7 @@ def chunk_body(
         course: its course.
         ask: whose chunk it is.
         chunk: as it came.
-        first: the first chunk that was sent, {} before it: a stream keeps one id to its end.
+        first: when another ask began the stream, its first chunk: a stream keeps one id to its end.
         include_usage: whether the client asked for usage.
     """
     body: dict[str, Any] = {**chunk.body, "model": ask.candidate}
@@ -47,7 +47,7 @@ def chunk_body(
         total = _total_usage(course)
         if total is not None:
             body["usage"] = total
-    if first and (ask.continued or body.get("id") != first.get("id")):
+    if first:
         body |= {key: first[key] for key in ("id", "created") if key in first}
         body["choices"] = [_without_role(choice) for choice in body.get("choices") or ()]
     return body

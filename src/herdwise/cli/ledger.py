@@ -1,0 +1,78 @@
+"""``herdwise ledger``: what was served, and how to learn from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from herdwise.cli import console
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    group = typer.Typer(help="Look at the ledger, and export it to learn from.", no_args_is_help=True)
+    app.add_typer(group, name="ledger")
+
+    @group.command("export")
+    def export(
+        ledger: str = typer.Option(..., "--ledger", help="A database URL, or the path of an SQLite file."),
+        out: Path = typer.Option(..., "--out", help="The outcome folder to write."),
+        as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+    ) -> None:
+        """Write the ledger as an outcome folder, ready for `herdwise train`. It may be in use."""
+        from dataclasses import asdict
+
+        from herdwise.serving.ledger_export import export_ledger
+
+        done = export_ledger(ledger, out)
+        if as_json:
+            console.emit_json({"out": str(out), **asdict(done)})
+            return
+        console.show(
+            f"{out}: {done.queries:,} queries, {done.outcomes:,} outcomes, {done.graded:,} of them graded"
+        )
+        if done.without_text or done.without_answer:
+            console.note(
+                f"left out: {done.without_text:,} decisions without their text,"
+                f" {done.without_answer:,} without an answer"
+            )
+
+    @group.command("show")
+    def show(
+        ledger: str = typer.Option(..., "--ledger", help="A database URL, or the path of an SQLite file."),
+        as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+    ) -> None:
+        """Decisions, costs and grades in figures; no prompt is shown. It may be in use."""
+        import datetime as dt
+        from dataclasses import asdict
+
+        from herdwise.serving.ledger_summary import summarise_ledger
+
+        found = summarise_ledger(ledger)
+        if as_json:
+            console.emit_json(asdict(found))
+            return
+
+        def day(at: float | None) -> str:
+            return "-" if at is None else dt.datetime.fromtimestamp(at, dt.UTC).isoformat(" ", "seconds")
+
+        told = ", ".join(f"{n:,} {status}" for status, n in sorted(found.decisions.items())) or "no decisions"
+        console.show(f"{told}; {found.feedback:,} feedback; {day(found.first_at)} to {day(found.last_at)}")
+        console.table(
+            "",
+            ["candidate", "asks", "answered", "graded", "quality %", "known cost $", "unknown", "latency s"],
+            [
+                (
+                    c.candidate,
+                    c.asks,
+                    c.answered,
+                    c.graded,
+                    None if c.quality is None else f"{100 * c.quality:.1f}",
+                    f"{c.cost_usd:.6f}",
+                    c.cost_unknown,
+                    None if c.latency_s is None else f"{c.latency_s:.3f}",
+                )
+                for c in found.candidates
+            ],
+        )
