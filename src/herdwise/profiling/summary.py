@@ -67,7 +67,7 @@ class ProfileSummary:
         failures: every pair that has no row, with its error (those not asked are counted only).
     """
 
-    out: Path
+    out: str
     n_items: int
     n_outcomes: int
     n_resumed: int
@@ -185,7 +185,7 @@ def summarise(
         )
     splits = Counter(split for split in table.splits if split is not None)
     return ProfileSummary(
-        out=out,
+        out=str(out),
         n_items=table.n_queries,
         n_outcomes=table.n_outcomes,
         n_resumed=n_resumed,
