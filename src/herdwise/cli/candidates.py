@@ -56,9 +56,9 @@ def register(app: typer.Typer) -> None:
             [
                 "candidate",
                 "params_b",
-                "active_params_b",
+                "active",
                 "open",
-                "USD/Mtok in, out",
+                "USD/Mtok",
                 "context",
                 "quality",
                 "",
@@ -80,7 +80,7 @@ def _of_outcomes(name: str) -> tuple[Herd, dict[str, Quality]]:
     for candidate, column in zip(table.herd, table.matrix().T, strict=True):
         graded = column[np.isfinite(column)]
         mean = float(graded.mean(dtype=np.float64)) if len(graded) else None
-        found[candidate.name] = mean, f"recorded on {len(graded):,} queries"
+        found[candidate.name] = mean, f"mean of {len(graded):,} queries"
     return table.herd, found
 
 

@@ -80,7 +80,7 @@ def register(app: typer.Typer) -> None:
             "min_quality": min_quality,
             "generalist": generalist,
         }
-        _refuse_negative(limits | wishes)
+        _refuse_out_of_range(limits | wishes)
         goals = _stated(goals, wishes, limits, _preferences(prefer, goals.preferences))
         asked = QueryValue(query)
         situation = ranker.situation(asked, goals, _with_std(ranker, asked))
@@ -188,19 +188,20 @@ def _preferences(stated: Sequence[str], base: Preferences) -> Preferences:
             raise ConfigError(
                 f"--prefer: there is no preference {name.strip()!r}.", remedy=f"Known: {', '.join(known)}."
             )
-        _refuse_negative({f"prefer {name.strip()}": changes[name.strip()]})
+        _refuse_out_of_range({f"prefer {name.strip()}": changes[name.strip()]})
     return replace(base, **changes)
 
 
-def _refuse_negative(stated: dict[str, Any]) -> None:
+def _refuse_out_of_range(stated: dict[str, Any]) -> None:
     from herdwise.core.errors import ConfigError
 
     for name, value in stated.items():
-        if isinstance(value, float) and not (0 <= value < float("inf")):
-            raise ConfigError(
-                f"--{name.replace('_', '-')}: {value:g} is out of range.",
-                remedy="Give a number of 0 or more.",
+        most = 1.0 if name == "min_quality" else float("inf")
+        if isinstance(value, float) and not (0 <= value <= most and value < float("inf")):
+            remedy = (
+                "Give a fraction from 0 to 1." if name == "min_quality" else "Give a number of 0 or more."
             )
+            raise ConfigError(f"--{name.replace('_', '-')}: {value:g} is out of range.", remedy=remedy)
 
 
 def _show(found: Explanation, pick: list[str], policy: Policy) -> None:
