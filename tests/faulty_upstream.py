@@ -476,6 +476,32 @@ async def no_done(x: Exchange) -> None:
         await ok(x)
 
 
+async def hang_after_done(x: Exchange) -> None:
+    """The answer is complete, but its body never ends."""
+    if x.streaming:
+        x.open_stream()
+        for chunk in x.chunks():
+            x.event(chunk)
+        x.event("[DONE]")
+        await asyncio.Event().wait()
+    else:
+        await ok(x)
+
+
+async def no_content_type(x: Exchange) -> None:
+    """The right answer, under no name."""
+    if x.streaming:
+        x.head(200, {"Transfer-Encoding": "chunked"})
+        for chunk in x.chunks():
+            x.event(chunk)
+        x.event("[DONE]")
+        x.end_stream()
+    else:
+        data = json.dumps(x.completion()).encode()
+        x.head(200, {"Content-Length": str(len(data))})
+        x.send(data)
+
+
 async def error_event(x: Exchange, *, after: int = 2) -> None:
     """An error object where an answer, or the rest of one, should be."""
     error = {"message": "The engine died.", "type": "server_error", "code": None, "param": None}
@@ -499,7 +525,7 @@ BEHAVIOURS: dict[str, Callable[..., Awaitable[None]]] = {
         *(reset_mid_stream, close_mid_stream, end_mid_stream, rate_limited, overloaded, server_error),
         *(html_error, redirect, context_length_exceeded, key_refused, truncated_json, malformed_sse),
         *(wrong_content_type, wrong_charset, huge_body, slow_bytes, empty_answer, empty_body, no_choices),
-        *(no_finish_reason, no_done, error_event, not_http),
+        *(no_finish_reason, no_done, hang_after_done, no_content_type, error_event, not_http),
     )
 }
 

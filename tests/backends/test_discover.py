@@ -65,6 +65,12 @@ async def test_ollama_states_size_and_quantisation_in_its_list_alone(faulty_upst
     assert found.models[0] == FoundModel("qwen2.5:7b", params_b=7.6, quantisation="Q4_K_M")
 
 
+async def test_ollama_without_a_model_is_found_all_the_same(faulty_upstream: Any) -> None:
+    listed = {"object": "list", "data": None}
+    up = await faulty_upstream(extra={"/v1/models": listed, "/api/tags": {"models": []}})
+    assert await discover([up.port]) == [Found("ollama", up.base_url)]
+
+
 @pytest.mark.parametrize(
     ("abilities", "expected"),
     [

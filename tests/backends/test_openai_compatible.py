@@ -72,6 +72,8 @@ OUTCOMES: dict[str, tuple[type | None, type | None]] = {
     "no_choices": (BadResponseError, BadResponseError),
     "no_finish_reason": (None, None),
     "no_done": (None, None),
+    "hang_after_done": (None, None),
+    "no_content_type": (None, None),
     "error_event": (UpstreamStatusError, UpstreamStatusError),
     "not_http": (BadResponseError, BadResponseError),
 }
@@ -311,6 +313,15 @@ async def test_streams_and_whole_answers_keep_one_connection(
         await collect(made)
         await made.complete(BODY)
     assert (up.connections_made, up.disconnects) == (1, 0)
+
+
+async def test_the_answer_is_not_in_an_errors_words(faulty_upstream: Any, client: HttpClient) -> None:
+    up = await faulty_upstream()
+    up.behave("truncated_json")
+    for call in (backend(up, client).complete(BODY), collect(backend(up, client))):
+        with pytest.raises(BadResponseError) as caught:
+            await call
+        assert "chatcmpl" not in str(caught.value)
 
 
 async def test_past_its_queue_a_candidate_is_overloaded_and_recovers(

@@ -101,9 +101,11 @@ class _Server:
             return None
         except BackendError:  # nobody there, or nobody who speaks this API
             return None
-        entries = _objects(listed.get("data"))
-        if not entries and not isinstance(listed.get("data"), list):
+        data = listed.get("data")
+        # Ollama without a model writes null for its empty list.
+        if not isinstance(data, list) and not (data is None and listed.get("object") == "list"):
             return None
+        entries = _objects(data)
         kind = next((_OWNERS[o] for e in entries if (o := str(e.get("owned_by"))) in _OWNERS), None)
         if kind is not None:
             return Found(kind, base_url, tuple(_plain(e) for e in entries if "id" in e))

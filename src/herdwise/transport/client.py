@@ -25,6 +25,8 @@ from herdwise.transport.sse import Event, SSEParser
 _TAIL_S = 0.1
 #: As much of an error's body is read; the rest is of no use to anybody.
 _ERROR_BODY_BYTES = 256 * 1024
+#: A stream that does not say what it is gets the benefit of the doubt.
+_STREAMS = frozenset({"text/event-stream", ""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ class HttpClient:
         try:
             async with waiting:
                 response = await self._send(call, timeouts)
-                if response.status >= 300 or media_type(response.headers) != "text/event-stream":
+                if response.status >= 300 or media_type(response.headers) not in _STREAMS:
                     raise await self._not_a_stream(response, call)
             while not over:
                 if began:
@@ -244,7 +246,7 @@ class HttpClient:
             if "error" in content:
                 return from_error_object(content, call.candidate, call.secrets)
         return BadResponseError(
-            f"candidate {call.candidate!r} answered with {kind or 'no content type'} instead of a stream.",
+            f"candidate {call.candidate!r} answered with {kind} instead of a stream.",
             candidate=call.candidate,
         )
 

@@ -40,12 +40,8 @@ def json_object(body: bytes | str, candidate: str) -> dict[str, Any]:
         if isinstance(value, dict):
             return value
         what = f"is not a JSON object but a {type(value).__name__}"
+    # Its size is told and not its words, which may hold what the user asked or a key.
     raise BadResponseError(
-        f"candidate {candidate!r} sent an answer that {what}: {_glimpse(body)}.", candidate=candidate
+        f"candidate {candidate!r} sent an answer of length {len(body)} that {what}.",
+        candidate=candidate,
     )
-
-
-def _glimpse(body: bytes | str) -> str:
-    text = body if isinstance(body, str) else body[:200].decode(errors="replace")
-    text = " ".join(text[:80].split())
-    return repr(text) if text else "it is empty"
