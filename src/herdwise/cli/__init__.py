@@ -33,6 +33,7 @@ _COMMANDS: tuple[str, ...] = (
     "report",
     "route",
     "serve",
+    "ledger",
     "experts",
 )
 
