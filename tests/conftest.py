@@ -107,7 +107,7 @@ def saved_router(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name="letters and numbers",
     )
     folder = tmp_path_factory.mktemp("routers") / "letters"
-    Router.fit(table, encoder="tfidf", predictor="ridge").save(folder)
+    Router.fit(table, encoder="static", predictor="ridge").save(folder)
     return folder
 
 

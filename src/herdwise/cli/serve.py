@@ -75,7 +75,8 @@ def _announce(url: str, config: Config, service: Service, path: Path) -> None:
     from herdwise import __version__
 
     names = service.ranker.herd.names
-    console.show(f"herdwise {__version__} at {url}/v1, over {len(names)} candidates: {', '.join(names)}")
+    herd = f"{len(names)} candidate{'s' if len(names) > 1 else ''}"
+    console.show(f"herdwise {__version__} at {url}/v1, over {herd}: {', '.join(names)}")
     if _trained(service):
         console.show(f"Routed by {config.router}.")
     else:
