@@ -133,9 +133,8 @@ def evaluate(
         best=router.herd.index(setup.best_single),
         average=average,
     )
-    weights = measured.weights
     own, single, gain = measured.intervals(seed)
-    ceiling = float(weights @ oracle(measured.quality))
+    ceiling = float(measured.mean(oracle(measured.quality)))
     p50, p99 = decision_times_us(router, policy, [queries[i] for i in at.tolist()], goals)
     curves, router_aiq, zero_aiq = _curves(
         measured, policy, openings, goals, records, rows.quality, costs[kind], warnings, report
@@ -154,7 +153,7 @@ def evaluate(
         n_candidates=len(router.herd),
         best_single=BestSingle(setup.best_single, *single),
         oracle=Quality(ceiling),
-        random=Quality(float(weights @ random_pick(measured.quality))),
+        random=Quality(float(measured.mean(random_pick(measured.quality)))),
         cheapest=fixed[cheapest(costs[kind][at])] if _has_range(costs[kind]) else None,
         router=RouterFigures(
             *own,
@@ -237,13 +236,12 @@ def _curves(
     """Curves over the measured rows, AIQ of the router and of the zero router."""
     if not _has_range(cost) or len(measured.picked) < len(quality):
         return Curves(), None, None
-    weights = measured.weights
-    mean_cost, mean_quality = weights @ cost, weights @ quality
+    mean_cost, mean_quality = measured.mean(cost), measured.mean(quality)
     ends = float(mean_cost.min()), float(mean_cost.max())
     blind = zero_router(mean_cost, mean_quality)
     try:
         points = sweep(
-            policy, openings, goals, records, quality, cost, goals.cost_kind, weights, ends, report
+            policy, openings, goals, records, quality, cost, goals.cost_kind, measured.mean, ends, report
         )
     except UnknownCostError as error:
         warnings.append(f"the router's curve and AIQ are unknown: {error.message}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from herdwise.evaluation.averages import Average, groups, query_weights
+from herdwise.evaluation.averages import Average, groups, mean, query_weights
 from herdwise.evaluation.figures import BenchmarkFigures, FixedCandidate, Means
 from herdwise.evaluation.intervals import interval, resampled_means
 
@@ -39,13 +39,17 @@ class Measured:
 
     @property
     def weights(self) -> np.ndarray:
-        """Weights of the headline average, ``(n,)``."""
+        """What each query counts in the headline average, ``(n,)``."""
         return query_weights(self.benchmarks, self.average)
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """Headline average of ``(n, ...)`` values over the queries."""
+        return mean(values, self.benchmarks, self.average)
 
     def intervals(self, seed: int) -> tuple[Interval, Interval, Interval]:
         """Router, best single and gain, each with its paired 95% interval."""
         series = np.stack([self.picked, self.quality[:, self.best]], axis=1)
-        router, best = (float(mean) for mean in self.weights @ series)
+        router, best = (float(value) for value in self.mean(series))
         draws = resampled_means(series, self.benchmarks, self.average, seed=seed)
         return (
             (router, *interval(draws[:, 0])),
@@ -55,8 +59,7 @@ class Measured:
 
     def means(self, average: Average) -> Means:
         """The same picks under one average."""
-        weights = query_weights(self.benchmarks, average)
-        return Means(*(float(weights @ series) for series in self._series()))
+        return Means(*(float(mean(series, self.benchmarks, average)) for series in self._series()))
 
     def per_benchmark(self) -> dict[str, BenchmarkFigures]:
         """The same picks on each benchmark."""
@@ -67,7 +70,7 @@ class Measured:
 
     def fixed(self, cost: np.ndarray) -> list[FixedCandidate]:
         """Every candidate asked always; ``cost`` is ``(n, m)``, NaN = unknown."""
-        quality, spent = self.weights @ self.quality, self.weights @ cost
+        quality, spent = self.mean(self.quality), self.mean(cost)
         return [
             FixedCandidate(name, float(q), float(c) if np.isfinite(c) else None)
             for name, q, c in zip(self.names, quality, spent, strict=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from herdwise.core.errors import InputError
-from herdwise.evaluation.averages import Average, query_weights
+from herdwise.evaluation.averages import Average, mean
 from herdwise.evaluation.curves import Hull, upper_hull
 
 
@@ -47,8 +47,8 @@ def training_means(
             "no training query was run by every candidate, so none can be called the best single one.",
             remedy="Name candidates that share queries with --candidates.",
         )
-    weights = query_weights([b for b, whole in zip(benchmarks, common, strict=True) if whole], average)
-    return np.asarray(weights @ quality[common].astype(np.float64)), int(common.sum())
+    shared = [b for b, whole in zip(benchmarks, common, strict=True) if whole]
+    return mean(quality[common], shared, average), int(common.sum())
 
 
 def best_single(names: Sequence[str], means: Mapping[str, float]) -> str:

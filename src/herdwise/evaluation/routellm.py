@@ -26,8 +26,8 @@ def pair_figures(measured: Measured, predicted: np.ndarray) -> PairFigures:
     """
     strong, weak = measured.best, 1 - measured.best
     quality, weights = measured.quality, measured.weights
-    low, high = float(weights @ quality[:, weak]), float(weights @ quality[:, strong])
-    pgr = gap_recovered(float(weights @ measured.picked), low, high)
+    low, high = (float(measured.mean(quality[:, column])) for column in (weak, strong))
+    pgr = gap_recovered(float(measured.mean(measured.picked)), low, high)
     apgr: float | None = None
     cpt: list[float | None] = [None, None]
     if pgr is not None:

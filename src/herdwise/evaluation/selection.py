@@ -14,9 +14,7 @@ from herdwise.core.errors import InputError, NoCandidateError
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.core.query import Query
 from herdwise.routing.constraints import HerdFacts, admit
-
-#: A candidate must cover at least this share of each split.
-MIN_COVERAGE = 0.95
+from herdwise.routing.router import MIN_COVERAGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,10 @@ Progress = Callable[[str, int, int], None]
 EVERY_QUERY = "all"
 
 
+#: Columns that hold qualities, fractions in [0, 1].
+QUALITY_COLUMNS = ("quality", "correct")
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """Everything fixed before the policy is replayed.
@@ -78,6 +82,11 @@ def set_up(
         InputError: a split, candidate or column that isn't there; nobody or nothing left.
         HerdMismatchError: a candidate that the given router does not know.
     """
+    if quality_column not in (None, *QUALITY_COLUMNS):
+        raise ConfigError(
+            f"column {quality_column!r} is not one of quality.",
+            remedy=f"Known: {', '.join(QUALITY_COLUMNS)}.",
+        )
     test = _split(table, test_split)
     if router is None:
         column = quality_column or "quality"
@@ -196,5 +205,5 @@ def _about_rows(rows: MeasuredRows, test: OutcomeTable) -> list[str]:
         return []
     return [
         f"{rows.n_left_out} of {test.n_queries} test queries are left out:"
-        " some remaining candidate has no outcome there."
+        " some remaining candidate has no graded outcome there."
     ]

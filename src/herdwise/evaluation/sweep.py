@@ -21,7 +21,7 @@ def sweep(
     quality: np.ndarray,
     cost: np.ndarray,
     kind: CostKind,
-    weights: np.ndarray,
+    mean: Callable[[np.ndarray], np.ndarray],
     cost_range: tuple[float, float],
     report: Callable[[str, int, int], None],
 ) -> list[CurvePoint]:
@@ -32,7 +32,7 @@ def sweep(
     Args:
         openings: goals -> opening situation per query.
         quality, cost: ``(n, m)`` recorded.
-        weights: ``(n,)`` summing to 1 (micro or macro), used for both axes.
+        mean: the average (micro or macro), used for both axes.
         cost_range: mean cost of the cheapest and the dearest fixed candidate.
 
     Raises:
@@ -43,7 +43,7 @@ def sweep(
     for done, weight in enumerate(wanted):
         report("curve", done, len(wanted))
         course = replay(policy, openings(goals.replace(cost_weight=float(weight), cost_kind=kind)), records)
-        x, y = weights @ course.cost(cost), weights @ course.quality(quality)
+        x, y = mean(course.cost(cost)), mean(course.quality(quality))
         if np.isfinite(x) and np.isfinite(y):
             points.append(CurvePoint(float(x), float(y), float(weight)))
     report("curve", len(wanted), len(wanted))

@@ -1,0 +1,169 @@
+"""``herdwise evaluate``: held-out figures of a router, against best single and oracle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from herdwise.cli import console
+
+if TYPE_CHECKING:
+    from herdwise.evaluation.figures import Evaluation
+
+# The options of `evaluate` and of `report`, which draws the same figures.
+Outcomes = Annotated[str, typer.Option(help="Outcome folder, or a shipped name such as mmlu_pro.")]
+RouterFolder = Annotated[
+    Path | None, typer.Option("--router", help="A trained router; without it, one is trained here.")
+]
+PolicyName = Annotated[str, typer.Option(help="Registered policy to replay.")]
+MaxParams = Annotated[float | None, typer.Option(help="Only candidates of at most this total size.")]
+MaxActive = Annotated[float | None, typer.Option(help="Only candidates of at most this active size.")]
+OpenOnly = Annotated[bool, typer.Option("--open-weights-only", help="Only open weights.")]
+Candidates = Annotated[str | None, typer.Option(help="Only these, comma-separated.")]
+Cost = Annotated[
+    str | None,
+    typer.Option(help="usd, active_params, latency or calls; without it, the first that is known."),
+]
+CostWeight = Annotated[float, typer.Option(min=0.0, help="Utility = quality - this * cost.")]
+MinQuality = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, help="Below it for every expert, the generalist answers.")
+]
+Generalist = Annotated[str | None, typer.Option(help="Who answers when no expert is good enough.")]
+AverageName = Annotated[
+    str, typer.Option("--average", help="Headline figures: micro (over queries) or macro (over benchmarks).")
+]
+QualityColumn = Annotated[
+    str | None,
+    typer.Option(help="Column learned and measured: quality or correct. Default: the router's, or quality."),
+]
+TrainSplit = Annotated[str, typer.Option(help="Split to learn from; 'all' for every query.")]
+TestSplit = Annotated[str, typer.Option(help="Split to measure on; 'all' for every query.")]
+ReferenceName = Annotated[
+    str | None, typer.Option("--reference", help="Candidate to stand beside (the Herd paper's figures).")
+]
+EncoderName = Annotated[
+    str | None, typer.Option("--encoder", help="Registered encoder to train with. Default: static.")
+]
+PredictorName = Annotated[
+    str | None, typer.Option("--predictor", help="Registered predictor to train. Default: stack.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of training and of the intervals.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def evaluate(
+        outcomes: Outcomes,
+        router: RouterFolder = None,
+        policy: PolicyName = "single",
+        max_params_b: MaxParams = None,
+        max_active_params_b: MaxActive = None,
+        open_weights_only: OpenOnly = False,
+        candidates: Candidates = None,
+        cost: Cost = None,
+        cost_weight: CostWeight = 0.0,
+        min_quality: MinQuality = None,
+        generalist: Generalist = None,
+        average: AverageName = "micro",
+        quality_column: QualityColumn = None,
+        train_split: TrainSplit = "train",
+        test_split: TestSplit = "test",
+        reference: ReferenceName = None,
+        encoder: EncoderName = None,
+        predictor: PredictorName = None,
+        seed: Seed = 0,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    ) -> None:
+        """Measure a router on recorded outcomes: quality, gain over best single, oracle, cost, curves."""
+        found = measure(
+            outcomes,
+            router,
+            policy=policy,
+            max_params_b=max_params_b,
+            max_active_params_b=max_active_params_b,
+            open_weights_only=open_weights_only,
+            candidates=candidates,
+            cost=cost,
+            cost_weight=cost_weight,
+            min_quality=min_quality,
+            generalist=generalist,
+            average=average,
+            quality_column=quality_column,
+            train_split=train_split,
+            test_split=test_split,
+            reference=reference,
+            encoder=encoder,
+            predictor=predictor,
+            seed=seed,
+        )
+        if as_json:
+            console.emit_json(found.as_json())
+            return
+        from herdwise.evaluation.tables import all_tables
+
+        console.show(
+            f"{found.name}: learned from {found.n_train:,} queries, measured on {found.n_test:,},"
+            f" {found.n_candidates} candidates"
+        )
+        for table in all_tables(found):
+            console.show()
+            console.table(table.title, table.columns, table.rows, left=table.left)
+
+
+def measure(
+    outcomes: str,
+    router: Path | None,
+    *,
+    max_params_b: float | None,
+    max_active_params_b: float | None,
+    open_weights_only: bool,
+    candidates: str | None,
+    cost_weight: float,
+    min_quality: float | None,
+    generalist: str | None,
+    encoder: str | None,
+    predictor: str | None,
+    **options: Any,
+) -> Evaluation:
+    """Read, train where no router is given, evaluate; warnings and progress go to stderr."""
+    from herdwise.core.decision import Constraints, Goals
+    from herdwise.core.errors import ConfigError
+    from herdwise.evaluation.evaluate import evaluate
+    from herdwise.routing.router import Router
+    from herdwise.storage.outcomes import read_outcomes
+
+    if router is not None and (encoder or predictor):
+        raise ConfigError(
+            "--encoder and --predictor train a router, but --router names a trained one.",
+            remedy="Leave --router out, or the other two.",
+        )
+    table = read_outcomes(outcomes)
+    named = None if candidates is None else frozenset(n.strip() for n in candidates.split(",") if n.strip())
+    goals = Goals(
+        cost_weight=cost_weight,
+        min_quality=min_quality,
+        generalist=generalist,
+        constraints=Constraints(
+            max_params_b=max_params_b,
+            max_active_params_b=max_active_params_b,
+            open_weights_only=open_weights_only,
+            candidates=named,
+        ),
+    )
+    with console.stages() as progress:
+        found = evaluate(
+            table,
+            router=None if router is None else Router.load(router),
+            goals=goals,
+            encoder=encoder or "static",
+            predictor=predictor or "stack",
+            progress=progress,
+            **options,
+        )
+    for warning in (*table.warnings, *found.warnings):
+        console.warn(warning)
+    return found

@@ -1,0 +1,79 @@
+"""``herdwise report``: the figures of ``herdwise evaluate`` as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from herdwise.cli import console
+from herdwise.cli import evaluate as options
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def report(
+        outcomes: options.Outcomes,
+        out: Annotated[Path, typer.Option(help="Where the page goes.")],
+        router: options.RouterFolder = None,
+        policy: options.PolicyName = "single",
+        max_params_b: options.MaxParams = None,
+        max_active_params_b: options.MaxActive = None,
+        open_weights_only: options.OpenOnly = False,
+        candidates: options.Candidates = None,
+        cost: options.Cost = None,
+        cost_weight: options.CostWeight = 0.0,
+        min_quality: options.MinQuality = None,
+        generalist: options.Generalist = None,
+        average: options.AverageName = "micro",
+        quality_column: options.QualityColumn = None,
+        train_split: options.TrainSplit = "train",
+        test_split: options.TestSplit = "test",
+        reference: options.ReferenceName = None,
+        encoder: options.EncoderName = None,
+        predictor: options.PredictorName = None,
+        seed: options.Seed = 0,
+        open_it: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+        as_json: Annotated[
+            bool, typer.Option("--json", help="Print one JSON object: the page's path and its figures.")
+        ] = False,
+    ) -> None:
+        """Write an evaluation as one HTML page, curves and tables, that loads nothing from elsewhere."""
+        from herdwise.core.errors import ConfigError
+        from herdwise.evaluation.report import render
+
+        if not out.parent.is_dir():
+            raise ConfigError(f"there is no folder {out.parent}.", remedy="Make it, or choose another --out.")
+        found = options.measure(
+            outcomes,
+            router,
+            policy=policy,
+            max_params_b=max_params_b,
+            max_active_params_b=max_active_params_b,
+            open_weights_only=open_weights_only,
+            candidates=candidates,
+            cost=cost,
+            cost_weight=cost_weight,
+            min_quality=min_quality,
+            generalist=generalist,
+            average=average,
+            quality_column=quality_column,
+            train_split=train_split,
+            test_split=test_split,
+            reference=reference,
+            encoder=encoder,
+            predictor=predictor,
+            seed=seed,
+        )
+        out.write_text(render(found), encoding="utf-8")
+        if as_json:
+            console.emit_json({"report": str(out), **found.as_json()})
+        else:
+            console.show(f"Wrote {out}")
+        if open_it:
+            import webbrowser
+
+            webbrowser.open(out.resolve().as_uri())
