@@ -28,11 +28,9 @@ def hashed_ngrams(texts: Sequence[str], n_buckets: int, *, smallest: int = 2, la
         cancel) stays 0.
     """
     n = len(texts)
-    points = np.frombuffer(
-        "".join([f" {text} " for text in texts]).encode("utf-32-le", "surrogatepass"), dtype=np.uint32
-    )
-    one = n == 1
-    owner = None if one else np.repeat(np.arange(n), [len(text) + 2 for text in texts])
+    joined = "".join([f" {text} " for text in texts]).encode("utf-32-le", "surrogatepass")
+    points = np.frombuffer(joined, dtype="<u4")
+    owner = None if n == 1 else np.repeat(np.arange(n), [len(text) + 2 for text in texts])
     hashes, owners = [], []
     h = points
     for size in range(2, largest + 1):

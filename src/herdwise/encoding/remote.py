@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from threading import local
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 import numpy as np
@@ -18,6 +18,7 @@ from herdwise.core.errors import (
     ConfigError,
     ConnectError,
     RateLimitError,
+    TimeoutError_,
     UpstreamStatusError,
 )
 from herdwise.encoding.base import Encoder, Progress
@@ -37,6 +38,16 @@ class _Answer(msgspec.Struct):
 
 
 _DECODER = msgspec.json.Decoder(_Answer)
+
+
+class _Kept:
+    """One thread's connection; closed when the thread or the encoder goes."""
+
+    def __init__(self, connection: HTTPConnection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
 
 
 class RemoteEncoder(Encoder):
@@ -76,7 +87,7 @@ class RemoteEncoder(Encoder):
         attempts: int = 4,
     ) -> None:
         parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        if parts.scheme not in {"http", "https"} or not parts.hostname or not _port_is_valid(parts):
             raise ConfigError("base_url must be an http:// or https:// address.")
         if parts.username or parts.password or parts.query:
             # The text is not repeated: it holds what looks like a secret.
@@ -113,13 +124,16 @@ class RemoteEncoder(Encoder):
         return options, {}
 
     def _encode(self, texts: Sequence[str], progress: Progress | None) -> np.ndarray:
-        vectors = np.zeros((len(texts), self.n_features), dtype=np.float32)
         asked = [i for i, text in enumerate(texts) if text.strip()]
+        parts = []
         for start in range(0, len(asked), self.batch_size):
             batch = asked[start : start + self.batch_size]
-            vectors[batch] = self._ask([well_formed(texts[i]) for i in batch])
+            parts.append(self._ask([well_formed(texts[i]) for i in batch]))
             if progress is not None:
                 progress(batch[-1] + 1, len(texts))
+        vectors = np.zeros((len(texts), self.n_features), dtype=np.float32)
+        if parts:
+            vectors[asked] = np.concatenate(parts)
         return vectors
 
     def _ask(self, texts: list[str]) -> np.ndarray:
@@ -127,7 +141,8 @@ class RemoteEncoder(Encoder):
         answer = self._post_until_answered(body)
         try:
             rows = sorted(_DECODER.decode(answer).data, key=lambda row: row.index)
-            vectors = np.array([row.embedding for row in rows], dtype=np.float32)
+            with np.errstate(over="ignore"):  # an infinity is refused below
+                vectors = np.array([row.embedding for row in rows], dtype=np.float32)
         except (msgspec.DecodeError, ValueError) as error:
             raise BadResponseError(f"{self._url} did not answer with embeddings: {error}.") from error
         if [row.index for row in rows] != list(range(len(texts))):
@@ -164,28 +179,31 @@ class RemoteEncoder(Encoder):
         headers = {"content-type": "application/json"}
         if self.api_key:
             headers["authorization"] = f"Bearer {self.api_key}"
-        connection: HTTPConnection | None = getattr(self._connections, "open", None)
-        if connection is None:
+        kept: _Kept | None = getattr(self._connections, "kept", None)
+        if kept is None:
             kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-            connection = kind(parts.hostname or "", parts.port, timeout=self.timeout_s)
-            self._connections.open = connection
+            kept = _Kept(kind(parts.hostname or "", parts.port, timeout=self.timeout_s))
+            self._connections.kept = kept
+        connection = kept.connection
         try:
             connection.request("POST", parts.path, body, headers)
             response = connection.getresponse()
             answer = response.read()
         except (OSError, HTTPException) as error:
-            # Also a kept-alive connection that the server has closed meanwhile: the next attempt opens another.
+            # Also a kept-alive connection that the server closed meanwhile: the next attempt opens another.
             connection.close()
-            self._connections.open = None
+            self._connections.kept = None
             reason = str(error) or type(error).__name__
+            if isinstance(error, TimeoutError):
+                raise TimeoutError_(f"{self._url} did not answer within {self.timeout_s} s.") from error
             raise ConnectError(
                 f"{self._url} cannot be reached: {reason}.", remedy="Is the address right, and is it running?"
             ) from error
         if response.status == 200:
             return answer
-        raise self._refusal(response.status, response.headers, answer)
+        raise self._refusal(response.status, response.getheader("retry-after"), answer)
 
-    def _refusal(self, status: int, headers: Mapping[str, str], answer: bytes) -> BackendError:
+    def _refusal(self, status: int, retry_after: str | None, answer: bytes) -> BackendError:
         said = answer[:300].decode("utf-8", "replace").strip()
         if self.api_key:
             said = said.replace(self.api_key, "***")
@@ -194,9 +212,16 @@ class RemoteEncoder(Encoder):
         return kind(
             f"{self._url} answered with status {status}: {said or 'no text'}.",
             status=status,
-            retry_after_s=_seconds(headers.get("retry-after")),
+            retry_after_s=_seconds(retry_after),
             remedy=remedies.get(status, ""),
         )
+
+
+def _port_is_valid(parts: SplitResult) -> bool:
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -36,7 +36,8 @@ class SentenceEncoder(Encoder):
     @property
     def n_features(self) -> int:
         """Length of a vector; loads the model."""
-        return int(self._ready().get_sentence_embedding_dimension())
+        # Asked of a vector, since the library has renamed the method that tells.
+        return len(self._ready().encode("", show_progress_bar=False))
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """The model's name and the batch size; the device belongs to the machine."""

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from herdwise.core.errors import ArtefactError
+from herdwise.encoding.static import StaticEncoder
+
+DATA = files("herdwise.data") / "static_encoder"
+SHARED = Path(__file__).parents[2].parent / "shared" / "outcomes" / "routerdc7" / "queries.parquet"
+
+
+@pytest.fixture(scope="module")
+def encoder() -> StaticEncoder:
+    return StaticEncoder()
+
+
+def test_the_inner_product_is_the_weighted_mean_of_both_cosines(encoder: StaticEncoder) -> None:
+    for weight in (0.25, 1.0, 3.0):
+        a, b = StaticEncoder(ngram_weight=weight).encode(["The law of gravity", "Newton's laws of motion"])
+        k = encoder.n_semantic
+        semantic, lexical = (
+            x @ y / (np.linalg.norm(x) * np.linalg.norm(y)) for x, y in ((a[:k], b[:k]), (a[k:], b[k:]))
+        )
+        assert a @ b == pytest.approx((semantic + weight * lexical) / (1 + weight), abs=1e-5)
+        assert a @ a == pytest.approx(1, abs=1e-5)
+
+
+def test_without_ngrams_only_the_semantic_block_is_left(encoder: StaticEncoder) -> None:
+    words = StaticEncoder(ngram_weight=0).encode_one("photosynthesis in plants")
+    both = encoder.encode_one("photosynthesis in plants")
+    np.testing.assert_allclose(words / np.linalg.norm(words), both[: len(words)] * np.sqrt(2), atol=1e-5)
+
+
+def test_meaning_is_closer_than_chance(encoder: StaticEncoder) -> None:
+    texts = [
+        "a physician treats a sick patient",
+        "the doctor cured an illness",
+        "the stock market fell sharply",
+    ]
+    doctor, cure, market = StaticEncoder(ngram_weight=0).encode(texts)
+    assert doctor @ cure > doctor @ market + 0.2
+
+
+def test_characters_outside_the_vocabulary_do_not_collapse(encoder: StaticEncoder) -> None:
+    # None of these words has a row: without n-grams both are the empty vector.
+    texts = ["魑魅魍魉", "饕餮耄耋"]
+    assert not StaticEncoder(ngram_weight=0).encode(texts).any()
+    ghosts, gluttons = encoder.encode(texts)
+    assert ghosts @ gluttons < 0.5 * (ghosts @ ghosts)
+
+
+def test_a_long_text_is_read_from_both_ends(encoder: StaticEncoder) -> None:
+    filler = "lorem ipsum " * 10_000
+    question = "Which enzyme unwinds DNA?"
+    plain, first, last, buried = encoder.encode(
+        [filler, question + filler, filler + question, filler + question + filler]
+    )
+    assert np.abs(first - plain).max() > 0
+    assert np.abs(last - plain).max() > 0
+    np.testing.assert_array_equal(buried, plain)
+
+
+def test_a_text_of_many_rows_has_the_mean_of_its_parts() -> None:
+    encoder = StaticEncoder(ngram_weight=0, max_chars=10_000_000)
+    once, often = encoder.encode(["A herd of cows. ", "A herd of cows. " * 20_000])
+    np.testing.assert_allclose(once, often, atol=1e-4)
+
+
+def test_threads_share_one_encoder_and_get_the_same_vectors(encoder: StaticEncoder) -> None:
+    texts = [f"Question {i}: what is zyxomorphism number {i * i}?" for i in range(400)]
+    expected = StaticEncoder().encode(texts)
+    with ThreadPoolExecutor(8) as pool:
+        found = np.stack(list(pool.map(encoder.encode_one, texts)))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_router_that_was_trained_on_another_table_is_refused(encoder: StaticEncoder) -> None:
+    options, arrays = encoder.state()
+    with pytest.raises(ArtefactError, match="another-table"):
+        StaticEncoder.from_state({**options, "table": "another-table"}, arrays)
+
+
+@pytest.mark.parametrize("options", [{"ngram_weight": -1}, {"ngram_weight": float("nan")}, {"max_chars": 0}])
+def test_senseless_options_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        StaticEncoder(**options)  # type: ignore[arg-type]
+
+
+def test_the_shipped_files_are_those_that_source_md_names() -> None:
+    source = (DATA / "SOURCE.md").read_text(encoding="utf-8")
+    for name in ("table.safetensors", "vocabulary.txt"):
+        assert hashlib.sha256((DATA / name).read_bytes()).hexdigest() in source
+
+
+def test_what_ships_weighs_less_than_twenty_megabytes() -> None:
+    assert sum(len((DATA / name).read_bytes()) for name in ("table.safetensors", "vocabulary.txt")) < 20e6
+
+
+def test_encoding_loads_neither_a_tokeniser_nor_scikit_learn() -> None:
+    code = (
+        "import json, sys\nfrom herdwise.encoding.base import ENCODERS\n"
+        "ENCODERS.create('static').encode(['What is a herd?', '中文'])\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    loaded = {name.split(".")[0] for name in json.loads(run.stdout)}
+    assert not loaded & {"tokenizers", "sklearn", "scipy", "torch", "onnxruntime", "pyarrow", "aiohttp"}
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not SHARED.is_file(), reason="../shared/outcomes/routerdc7 is not here")
+def test_chinese_questions_lie_further_apart_with_ngrams() -> None:
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(SHARED, columns=["text", "benchmark", "split"]).to_pylist()
+    texts = [row["text"] for row in rows if row["benchmark"] == "cmmlu" and row["split"] == "train"][:500]
+
+    def mean_cosine(weight: float) -> float:
+        vectors = StaticEncoder(ngram_weight=weight).encode(texts)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return float((vectors @ vectors.T)[np.triu_indices(len(texts), 1)].mean())
+
+    assert mean_cosine(1.0) < mean_cosine(0.0) - 0.15

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from importlib.resources import files
+
+import pytest
+
+from herdwise.encoding.wordpiece import WordPiece
+
+VOCABULARY = ["un", "##known", "##s", "word", "?", "cafe", "中", "文", "3", "_", "-"]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> list[str]:
+    path = files("herdwise.data") / "static_encoder" / "vocabulary.txt"
+    return path.read_text(encoding="utf-8").split("\n")
+
+
+def rows(text: str) -> list[str]:
+    return [VOCABULARY[row] for row in WordPiece(VOCABULARY).rows(text)]
+
+
+def test_a_word_outside_the_vocabulary_is_cut_into_its_longest_pieces() -> None:
+    assert rows("unknown") == ["un", "##known"]
+    assert rows("words") == ["word", "##s"]
+
+
+def test_a_word_whose_end_is_unknown_gives_nothing() -> None:
+    assert rows("unheard word") == ["word"]
+
+
+def test_case_and_accents_do_not_matter() -> None:
+    assert rows("CAFÉ Cafe\u0301") == ["cafe", "cafe"]
+
+
+def test_cjk_characters_stand_alone() -> None:
+    assert rows("中文word") == ["中", "文", "word"]
+
+
+def test_punctuation_and_underscores_stand_alone() -> None:
+    assert rows("word?word_3-word") == ["word", "?", "word", "_", "3", "-", "word"]
+    assert rows("wörd_中?") == ["word", "_", "中", "?"]
+
+
+def test_a_word_of_more_than_a_hundred_characters_is_noise() -> None:
+    assert rows("un" + "known" * 40) == []
+
+
+def test_the_pieces_of_a_word_are_the_same_when_they_are_remembered() -> None:
+    cutter = WordPiece(VOCABULARY)
+    assert cutter.rows("unknowns") == cutter.rows("unknowns") == [0, 1, 2]
+
+
+def test_english_is_cut_as_the_reference_tokeniser_cuts_it(shipped: list[str]) -> None:
+    tokenizers = pytest.importorskip("tokenizers", reason="the reference tokeniser is not installed")
+    ids = {piece: row for row, piece in enumerate([*shipped, "[UNK]"])}
+    reference = tokenizers.Tokenizer(tokenizers.models.WordPiece(ids, unk_token="[UNK]"))
+    reference.normalizer = tokenizers.normalizers.BertNormalizer()
+    reference.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    ours = WordPiece(shipped)
+    for text in (
+        "Hyperparameterisation isn't trivial: 3.14 < x_1 (see [2])!",
+        "def f(a, *b, **c): return {'k': a @ b}  # don't\n",
+        "Façade, naïve coöperation and Łódź; 我们 walk. Привет мир",
+        "\tThe photoelectric effect\r\nwas explained in 1905.",
+        "",
+    ):
+        expected = [
+            row for row in reference.encode(text, add_special_tokens=False).ids if row != ids["[UNK]"]
+        ]
+        assert ours.rows(text) == expected
