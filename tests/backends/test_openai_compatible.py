@@ -405,3 +405,25 @@ async def test_a_base_url_may_end_in_a_slash(faulty_upstream: Any, client: HttpC
     up = await faulty_upstream()
     made = OpenAICompatible("test-model", up.base_url + "/", client=client)
     assert (await made.complete(BODY)).text == ECHO
+
+
+async def test_a_query_in_the_base_url_is_kept_on_every_path_and_not_shown(
+    faulty_upstream: Any, client: HttpClient
+) -> None:
+    up = await faulty_upstream()
+    url = f"{up.base_url}/?api-version=2024-10-21&key={SECRET}"
+    made = OpenAICompatible("c", url, "test-model", client=client)
+    assert (await made.complete(BODY)).text == ECHO
+    await made.probe()
+    paths = [r.path.partition("?") for r in up.requests]
+    assert [p[0] for p in paths] == ["/v1/chat/completions", "/v1/models"]
+    assert {p[2] for p in paths} == {f"api-version=2024-10-21&key={SECRET}"}
+    assert SECRET not in f"{made!r} {made.base_url}"
+
+
+async def test_a_base_url_without_a_path_is_taken_as_it_stands(
+    faulty_upstream: Any, client: HttpClient
+) -> None:
+    up = await faulty_upstream(extra={"/models": {"data": [{"id": "c"}]}})
+    for url in (f"http://127.0.0.1:{up.port}", f"http://127.0.0.1:{up.port}/"):
+        assert (await OpenAICompatible("c", url, client=client).probe()).models == ("c",)

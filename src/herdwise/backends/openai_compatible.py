@@ -33,7 +33,8 @@ class OpenAICompatible(Backend):
 
     Args:
         candidate: name in the herd, used in errors.
-        base_url: up to and including the version, such as ``http://127.0.0.1:11434/v1``.
+        base_url: up to and including the version, such as ``http://127.0.0.1:11434/v1``; a query, such as
+            ``?api-version=...``, is kept on every path.
         model: the upstream's name for the model; None = the candidate's.
         api_key: sent as a bearer token; never shown.
         headers: sent with every request; never shown.
@@ -65,7 +66,7 @@ class OpenAICompatible(Backend):
     ) -> None:
         self.candidate, self.model = candidate, model or candidate
         self._base = _checked_url(candidate, base_url)
-        self._chat_url = self._base / "chat" / "completions"
+        self._chat_url = self._under("chat", "completions")
         self._timeouts, self._include_usage = timeouts, include_usage
         self._client, self._owns_client = client or HttpClient(), client is None
         self._limit = ConcurrencyLimit(candidate, max_concurrency=max_concurrency, max_queue=max_queue)
@@ -73,20 +74,21 @@ class OpenAICompatible(Backend):
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
         for key, value in self._headers.items():
-            if any(c in value for c in "\r\n\0"):
+            if any(c in key + value for c in "\r\n\0"):
                 raise ConfigError(
                     f"candidate {candidate!r}: the header {key!r} holds a line break.",
                     remedy="Is there a stray line break at the end of its key?",
                 )
-        self._secrets = tuple(s for s in (api_key, *(headers or {}).values()) if s and len(s) >= 8)
+        hidden = (api_key, *(headers or {}).values(), *self._base.query.values())
+        self._secrets = tuple(s for s in hidden if s and len(s) >= 8)
 
     def __repr__(self) -> str:
-        return f"OpenAICompatible({self.candidate!r}, {str(self._base)!r}, {self.model!r})"
+        return f"OpenAICompatible({self.candidate!r}, {self.base_url!r}, {self.model!r})"
 
     @property
     def base_url(self) -> str:
-        """Where it is."""
-        return str(self._base)
+        """Where it is, without its query, in which some providers put a key."""
+        return str(self._base.with_query(None))
 
     async def complete(self, body: Mapping[str, Any]) -> Completion:
         """See ``Backend.complete``. ``stream`` and ``stream_options`` are taken out of the request."""
@@ -134,7 +136,7 @@ class OpenAICompatible(Backend):
         limits = self._timeouts or self._client.timeouts
         call = Call(
             "GET",
-            self._base / "models",
+            self._under("models"),
             self.candidate,
             headers=self._headers,
             timeouts=Timeouts(connect_s=limits.connect_s, total_s=_at_most(limits.total_s, _PROBE_S)),
@@ -163,6 +165,9 @@ class OpenAICompatible(Backend):
         if self._owns_client:
             await self._client.close()
 
+    def _under(self, *path: str) -> URL:
+        return self._base.joinpath(*path).with_query(self._base.query)
+
     def _chat(self, sent: Mapping[str, Any]) -> Call:
         return Call(
             "POST",
@@ -177,7 +182,7 @@ class OpenAICompatible(Backend):
 
 def _checked_url(candidate: str, base_url: str) -> URL:
     try:
-        url = URL(base_url.rstrip("/"))
+        url = URL(base_url)
         usable = url.scheme in {"http", "https"} and bool(url.host)
     except ValueError:
         usable = False
@@ -191,7 +196,7 @@ def _checked_url(candidate: str, base_url: str) -> URL:
             f"candidate {candidate!r}: base_url holds a user name or password.",
             remedy="Give it as api_key or headers.",
         )
-    return url
+    return url.with_path(url.path.rstrip("/")).with_query(url.query)
 
 
 def _at_most(limit_s: float | None, most_s: float) -> float:
