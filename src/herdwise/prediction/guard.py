@@ -7,10 +7,11 @@ from typing import Self
 
 import numpy as np
 
-_MARGINS = (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12)
+_MARGINS = (0.0, 0.01, 0.02, 0.04, 0.08)
+#: Queries that would leave the best single, below which their gain is no evidence.
+_MIN_PAIRS = 30
 #: Margin where too few queries were run by both the best single and the pick to measure one.
 _DEFAULT_MARGIN = 0.02
-_MIN_PAIRS = 30
 _NEVER = 2.0
 #: What is left of an advantage below the margin, so that order among candidates survives.
 _CRUMB = 1e-4
@@ -28,7 +29,7 @@ class Guard:
         caution: standard errors taken off.
     """
 
-    def __init__(self, caution: float = 0.5) -> None:
+    def __init__(self, caution: float = 0.75) -> None:
         self.caution = caution
 
     def fit(self, predicted: np.ndarray, Y: np.ndarray, means: np.ndarray) -> Self:
@@ -50,8 +51,11 @@ class Guard:
             return self
         best = 0.0
         for margin in _MARGINS:
-            moved = np.where(ahead > margin, gain, 0.0)[both]
-            bound = float(moved.mean() - self.caution * moved.std() / np.sqrt(max(len(moved), 1)))
+            leaves = (ahead > margin) & both
+            if leaves.sum() < _MIN_PAIRS:
+                break
+            moved = np.where(leaves, gain, 0.0)[both]
+            bound = float(moved.mean() - self.caution * moved.std() / np.sqrt(len(moved)))
             if bound > best:
                 best, self.margin_ = bound, margin
         return self

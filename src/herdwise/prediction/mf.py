@@ -46,6 +46,7 @@ class MatrixFactorisationPredictor(FittedArrays):
         assert best is not None  # noqa: S101 - rank 0 was tried
         self.abilities_ = np.ascontiguousarray(abilities[: best[1]])
         self.traits_ = fit.weights @ self.abilities_.T
+        self.left_out_ = centred @ self.abilities_.T @ self.abilities_ + fit.offset + level
         # Directions that were dropped keep their mean.
         self.offset_ = self.offset_ + level - level @ self.abilities_.T @ self.abilities_
 

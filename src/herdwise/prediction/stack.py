@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from herdwise.core.errors import ArtefactError
+from herdwise.core.errors import ArtefactError, InputError
 from herdwise.prediction.base import PREDICTORS, Predictor
 from herdwise.prediction.calibration import Calibration
 from herdwise.prediction.guard import Guard
@@ -26,20 +26,36 @@ class StackPredictor(Predictor):
     no member foretells anything the weights are zero and every query gets the best single candidate.
 
     Args:
-        members: registered predictors with their default options.
+        members: names of registered predictors.
         n_folds: folds for a member that cannot leave rows out by itself.
+        member_options: options of members, by name; the defaults where a member is not named.
     """
 
     name: ClassVar[str] = "stack"
 
-    def __init__(self, members: Sequence[str] = ("kernel", "clusters"), n_folds: int = 5) -> None:
+    def __init__(
+        self,
+        members: Sequence[str] = ("kernel", "clusters"),
+        n_folds: int = 5,
+        member_options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         self.members, self.n_folds = tuple(members), n_folds
+        self.member_options = dict(member_options or {})
+        unused = set(self.member_options) - set(self.members)
+        if unused:
+            raise InputError(
+                f"options for {', '.join(sorted(unused))}, which the stack does not have.",
+                remedy=f"Its members: {', '.join(self.members)}.",
+            )
+
+    def _create(self, name: str) -> Predictor:
+        return PREDICTORS.create(name, **self.member_options.get(name, {}))
 
     def _fit(self, X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> None:
         fitted: list[Predictor] = []
         left_out: list[np.ndarray] = []
         for name in self.members:
-            member = PREDICTORS.create(name)
+            member = self._create(name)
             member.fit(X, Y, seed=int(rng.integers(2**31)))
             left_out.append(
                 self._in_folds(name, X, Y, rng)
@@ -70,7 +86,7 @@ class StackPredictor(Predictor):
         for number in range(int(fold.max()) + 1):
             rest = fold != number
             if np.isfinite(Y[rest]).any():
-                part = PREDICTORS.create(name).fit(X[rest], Y[rest], seed=int(rng.integers(2**31)))
+                part = self._create(name).fit(X[rest], Y[rest], seed=int(rng.integers(2**31)))
                 left_out[~rest] = part.predict(X[~rest])
         return left_out
 
@@ -123,7 +139,11 @@ class StackPredictor(Predictor):
             UnknownNameError: when a member's predictor is not installed.
         """
         saved = options["members"]
-        predictor = cls(members=[member["name"] for member in saved], n_folds=int(options["n_folds"]))
+        predictor = cls(
+            members=[member["name"] for member in saved],
+            n_folds=int(options["n_folds"]),
+            member_options={member["name"]: member["options"] for member in saved},
+        )
 
         def part(prefix: str) -> dict[str, np.ndarray]:
             start = prefix + "."

@@ -1,0 +1,188 @@
+"""What each predictor is worth on the outcome folders at hand.
+
+    python benchmarks/bench_predictors.py                 cross-validated on the training split
+    python benchmarks/bench_predictors.py --test          trained on `train`, measured once on `test`
+    python benchmarks/bench_predictors.py --folders mmlu_pro --predictors stack,knn --folds 4
+
+`mmlu_pro` ships with the package; other folders are taken from ../shared/outcomes where that exists.
+Columns: routed quality (micro over queries, macro over benchmarks), each followed by its gain over the best
+single candidate of the training rows (chosen by the same average); squared error and calibration error of
+the predicted quality over all pairs; share of queries that leave the best single; seconds to fit;
+microseconds (p50) of one prediction.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from herdwise.encoding.base import ENCODERS
+from herdwise.prediction.base import PREDICTORS, Predictor
+from herdwise.storage.outcomes import read_outcomes
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "outcomes"
+#: Folder -> quality column. RouterDC's paper averages `correct`, over the benchmarks of its training split.
+FOLDERS = {
+    "mmlu_pro": "quality",
+    "routerdc7": "correct",
+    "routerbench_partial": "quality",
+    "bfcl": "quality",
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Vectors ``(n, d)``, outcomes ``(n, m)`` and benchmark names ``(n,)`` of some queries."""
+
+    X: np.ndarray
+    Y: np.ndarray
+    benchmarks: np.ndarray
+
+    def at(self, index: np.ndarray) -> Rows:
+        """Some of the queries."""
+        return Rows(self.X[index], self.Y[index], self.benchmarks[index])
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures of one predictor, fractions."""
+
+    micro: float
+    micro_gain: float
+    macro: float
+    macro_gain: float
+    mse: float
+    ece: float
+    left: float
+    fit_s: float
+    one_us: float
+
+    def line(self) -> str:
+        """One row of the table, qualities in percent."""
+        return (
+            f"{100 * self.micro:6.2f} {100 * self.micro_gain:+6.2f} {100 * self.macro:7.2f} "
+            f"{100 * self.macro_gain:+6.2f} {self.mse:7.4f} {self.ece:7.4f} {100 * self.left:5.0f}% "
+            f"{self.fit_s:6.2f} {self.one_us:7.1f}"
+        )
+
+
+def load(name: str, encoder: str) -> tuple[Rows, Rows]:
+    """Training and test rows of a folder, candidates of at least 95% coverage in either."""
+    table = read_outcomes(name if name == "mmlu_pro" else SHARED / name)
+    column = FOLDERS[name]
+    parts = [table.split(split) for split in ("train", "test")]
+    covered = np.logical_and.reduce([part.coverage(column) >= 0.95 for part in parts])
+    coder = ENCODERS.create(encoder).fit(parts[0].texts)
+    train, test = (
+        Rows(coder.encode(p.texts), p.matrix(column)[:, covered], np.asarray(p.benchmarks)) for p in parts
+    )
+    return train, test
+
+
+def calibration_error(predicted: np.ndarray, observed: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error: equal-width bins over pooled pairs."""
+    known = np.isfinite(observed)
+    p, y = predicted[known].astype(np.float64), observed[known].astype(np.float64)
+    place = np.minimum((p * bins).astype(int), bins - 1)
+    gaps = np.bincount(place, weights=p, minlength=bins) - np.bincount(place, weights=y, minlength=bins)
+    return float(np.abs(gaps).sum() / len(p))
+
+
+def measure(predicted: np.ndarray, train: Rows, rows: Rows, fit_s: float, one_us: float) -> Figures:
+    """Figures of predictions for ``rows``; the best single is chosen on ``train``."""
+    common = np.isfinite(rows.Y).all(axis=1)
+    trained = train.at(np.isfinite(train.Y).all(axis=1))
+    names = sorted(set(trained.benchmarks.tolist()))
+
+    def macro(values: np.ndarray, benchmarks: np.ndarray) -> np.ndarray:
+        return np.asarray(np.mean([values[benchmarks == n].mean(axis=0) for n in names], axis=0))
+
+    best = int(trained.Y.mean(axis=0).argmax())
+    best_macro = int(macro(trained.Y, trained.benchmarks).argmax())
+    pick = predicted.argmax(axis=1)[common]
+    Y, benchmarks = rows.Y[common], rows.benchmarks[common]
+    routed = Y[np.arange(len(Y)), pick]
+    by_macro = float(macro(routed, benchmarks))
+    return Figures(
+        micro=float(routed.mean()),
+        micro_gain=float(routed.mean() - Y[:, best].mean()),
+        macro=by_macro,
+        macro_gain=by_macro - float(macro(Y[:, best_macro], benchmarks)),
+        mse=float(np.nanmean((predicted - rows.Y) ** 2)),
+        ece=calibration_error(predicted, rows.Y),
+        left=float((pick != best).mean()),
+        fit_s=fit_s,
+        one_us=one_us,
+    )
+
+
+def microseconds(predictor: Predictor, X: np.ndarray, count: int = 300) -> float:
+    """Median time of one prediction."""
+    spent = []
+    for x in X[: count + 20]:
+        start = time.perf_counter()
+        predictor.predict_one(x)
+        spent.append(time.perf_counter() - start)
+    return float(np.median(spent[20:])) * 1e6
+
+
+def cross_validated(name: str, train: Rows, n_folds: int, seed: int) -> Figures:
+    """Each training row predicted by a fit on the other folds."""
+    fold = np.random.default_rng(seed).permutation(len(train.X)) % n_folds
+    predicted = np.zeros(train.Y.shape, dtype=np.float32)
+    fit_s, one_us = [], []
+    for number in range(n_folds):
+        inside = train.at(fold != number)
+        start = time.perf_counter()
+        predictor = PREDICTORS.create(name).fit(inside.X, inside.Y, seed=seed)
+        fit_s.append(time.perf_counter() - start)
+        predicted[fold == number] = predictor.predict(train.X[fold == number])
+        one_us.append(microseconds(predictor, train.X))
+    return measure(predicted, train, train, float(np.mean(fit_s)), float(np.median(one_us)))
+
+
+def held_out(name: str, train: Rows, test: Rows, seed: int) -> Figures:
+    """Trained on the training split, measured on the test split."""
+    start = time.perf_counter()
+    predictor = PREDICTORS.create(name).fit(train.X, train.Y, seed=seed)
+    fit_s = time.perf_counter() - start
+    return measure(predictor.predict(test.X), train, test, fit_s, microseconds(predictor, test.X))
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folders", default=",".join(FOLDERS))
+    parser.add_argument("--predictors", default=",".join(PREDICTORS.names()))
+    parser.add_argument("--encoder", default="static")
+    parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--test", action="store_true", help="use the held-out split (once per table)")
+    options = parser.parse_args()
+    for folder in options.folders.split(","):
+        if folder != "mmlu_pro" and not (SHARED / folder).is_dir():
+            print(f"{folder}: not at hand, left out")
+            continue
+        train, test = load(folder, options.encoder)
+        how = f"test, {len(test.X)} queries" if options.test else f"train, {options.folds} folds"
+        print(
+            f"\n{folder} ({how}; {train.X.shape[0]} x {train.Y.shape[1]} trained on, {train.X.shape[1]} dims)"
+        )
+        print("             micro   gain   macro   gain     mse     ece  left   fit_s  one_us")
+        for name in options.predictors.split(","):
+            figures = (
+                held_out(name, train, test, options.seed)
+                if options.test
+                else cross_validated(name, train, options.folds, options.seed)
+            )
+            print(f"{name:10s} {figures.line()}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
