@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import msgspec
@@ -138,3 +139,11 @@ def test_items_without_a_split_get_one_by_their_text_three_quarters_train(tmp_pa
     assert {i.split for i in items} == {"train", "test"}
     assert 0.7 < train / 400 < 0.8
     assert split_of("one  text") == split_of("one text")
+
+
+def test_the_documented_examples_are_read_as_documented(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "profiling.md"
+    [block] = re.findall(r"```json\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    items = write(tmp_path / "a.jsonl", *block.splitlines()).items()
+    assert [i.grader for i in items] == ["exact", "choice", "python_tests", "exact"]
+    assert [i.reference for i in items] == ["42", "B", None, "yes"]

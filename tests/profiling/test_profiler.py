@@ -17,7 +17,7 @@ from herdwise.core.money import Price
 from herdwise.profiling.asking import Patience
 from herdwise.profiling.benchmark import Item
 from herdwise.profiling.estimate import estimate
-from herdwise.profiling.profiler import Profiler
+from herdwise.profiling.profiler import JOURNAL, Profiler
 from herdwise.profiling.summary import wilson
 from herdwise.storage.outcomes import read_outcomes, read_texts
 
@@ -170,6 +170,15 @@ async def test_another_profiles_journal_is_refused(setup: Setup, tmp_path: Path,
     }.get(change, {})
     with pytest.raises(ConfigError, match="another profile"):
         await setup.profiler(sums(5 if change == "items" else 4), **options).run(tmp_path)
+
+
+async def test_outcomes_that_no_profile_made_are_not_written_over(setup: Setup, tmp_path: Path) -> None:
+    await setup.add("ant")
+    await setup.profiler(sums(2)).run(tmp_path)
+    (tmp_path / JOURNAL).unlink()
+    with pytest.raises(ConfigError, match="no profile made"):
+        await setup.profiler(sums(2)).run(tmp_path)
+    assert read_outcomes(tmp_path).n_outcomes == 2
 
 
 async def test_no_more_asks_are_open_than_allowed(setup: Setup, tmp_path: Path) -> None:

@@ -93,7 +93,10 @@ class Asker:
                 return None
             self._rest_until_s = max(self._rest_until_s, time.monotonic() + error.retry_after_s)
             return 0.0
-        return random.uniform(0, bound_s)
+        # A limit without a stated rest mostly counts by the minute: doubling from a second is too quick.
+        return random.uniform(
+            0, self._patience.longest_wait_s if isinstance(error, RateLimitError) else bound_s
+        )
 
     def _count(self, error: BackendError) -> None:
         of_the_candidate = (

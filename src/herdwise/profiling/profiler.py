@@ -105,6 +105,7 @@ class Profiler:
         Raises:
             ConfigError: when it belongs to another profile.
         """
+        _refuse_foreign(Path(out))
         record = read_journal(Path(out) / JOURNAL)
         if record.header is not None and record.header.fingerprint != self._header.fingerprint:
             raise ConfigError(
@@ -123,10 +124,12 @@ class Profiler:
             progress: called with (done, total) pairs.
 
         Raises:
-            ConfigError: when ``out`` holds another profile's journal, or another process uses it.
+            ConfigError: when ``out`` holds another profile, or outcomes of another origin, or another
+                process uses it.
             HerdwiseError: when no candidate answered a single item.
         """
         folder = Path(out)
+        _refuse_foreign(folder)
         failures: list[Failed] = []
         with Journal(folder / JOURNAL, self._header) as journal:
             record = journal.record
@@ -222,3 +225,9 @@ class Profiler:
 
 def _grader(item: Item) -> Grader:
     return GRADERS.create(item.grader, **item.options)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Outcomes that no profile made, such as a ledger's export, are not to be written over."""
+    if (folder / "outcomes.parquet").exists() and not (folder / JOURNAL).exists():
+        raise ConfigError(f"{folder} holds outcomes that no profile made.", remedy="Choose another --out.")
