@@ -233,9 +233,9 @@ def test_a_candidate_that_the_router_does_not_know_borrows_from_whom_it_is_like(
     assert ranker.estimate_one(SPELL).quality[0] > 0.7
 
 
-def test_a_router_for_another_herd_is_refused_naming_the_candidate_and_the_way_out(config, saved_router):
-    with pytest.raises(HerdMismatchError, match="'stranger'") as caught:
-        build_ranker(config("name: alpha", "name: stranger", more=f"router: {saved_router}\n"))
+def test_a_router_for_another_herd_is_refused_naming_every_stranger_and_the_way_out(config, saved_router):
+    with pytest.raises(HerdMismatchError, match="candidates 'x', 'y'; it was trained for alpha,") as caught:
+        build_ranker(config("name: x", "name: alpha", "name: y", more=f"router: {saved_router}\n"))
     assert "like" in caught.value.remedy
 
 

@@ -316,6 +316,7 @@ class Router:
             HerdMismatchError: when a candidate is known by none of the three.
         """
         source: list[int] = []
+        unknown: list[str] = []
         for candidate in herd:
             by_name = candidate.name in self.trained
             known = candidate.name if by_name else candidate.like
@@ -324,12 +325,14 @@ class Router:
             elif candidate.quality is not None:
                 source.append(-1)
             else:
-                raise HerdMismatchError(
-                    f"the router does not know candidate {candidate.name!r}; it was trained for"
-                    f" {', '.join(self.trained.names)}.",
-                    remedy="Name the candidate as in the training data, give it `like: <one of these>` or a"
-                    " `quality`, or train again with its outcomes.",
-                )
+                unknown.append(repr(candidate.name))
+        if unknown:
+            raise HerdMismatchError(
+                f"the router does not know candidate{'s' if len(unknown) > 1 else ''} {', '.join(unknown)};"
+                f" it was trained for {', '.join(self.trained.names)}.",
+                remedy="Name candidates as in the training data, give them `like: <one of these>` or a"
+                " `quality`, or train again with their outcomes.",
+            )
         columns = np.array(source, dtype=np.int64)
         declared = herd.column(lambda c: c.quality)
         return Router(
