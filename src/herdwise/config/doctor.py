@@ -132,7 +132,7 @@ def _reach(node: CandidateNode, health: Health) -> list[Finding]:
             "reachable",
             "fail",
             health.detail,
-            "Start its server, or mend its base_url or api_key.",
+            "Start its server, or mend its base_url or api_key." if node.base_url else "Mend its `options`.",
             upstream=True,
         )
     ]
