@@ -427,3 +427,25 @@ async def test_a_base_url_without_a_path_is_taken_as_it_stands(
     up = await faulty_upstream(extra={"/models": {"data": [{"id": "c"}]}})
     for url in (f"http://127.0.0.1:{up.port}", f"http://127.0.0.1:{up.port}/"):
         assert (await OpenAICompatible("c", url, client=client).probe()).models == ("c",)
+
+
+async def test_after_a_storm_of_faults_no_connection_task_or_slot_is_left(faulty_upstream: Any) -> None:
+    up = await faulty_upstream()
+    own = HttpClient(Limits(max_body_bytes=100_000, max_event_bytes=10_000))
+    limits = Timeouts(connect_s=1.0, first_byte_s=0.1, idle_s=0.1, total_s=0.3)
+    made = backend(up, own, timeouts=limits, max_concurrency=8, max_queue=200)
+    up.behave([*up.behaviours, *reversed(up.behaviours), "ok"])
+    before = asyncio.all_tasks()
+    asks = [made.complete(BODY) if i % 2 else collect(made) for i in range(2 * len(up.behaviours))]
+    ends = await asyncio.gather(*asks, return_exceptions=True)  # type: ignore[call-overload]
+    assert {type(end) for end in ends if isinstance(end, BaseException)} == {
+        BadResponseError,
+        ConnectError,
+        RateLimitError,
+        TimeoutError_,
+        UpstreamStatusError,
+    }
+    assert (await made.complete(BODY)).text == ECHO
+    await own.close()
+    await up.until(lambda: not up.connections and up.in_flight == 0)
+    assert asyncio.all_tasks() == before
