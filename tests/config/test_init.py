@@ -159,3 +159,10 @@ def test_a_machine_with_embedding_models_only_gets_the_example(tmp_path):
     found = [Found("ollama", "http://127.0.0.1:11434/v1", (FoundModel("bge-m3"),))]
     config = loaded(tmp_path, render(found, known_quality()))
     assert [c.name for c in config.candidates] == ["llama3.1:8b"]
+
+
+def test_one_model_on_many_servers_gets_a_name_for_each(tmp_path):
+    servers = [Found("vllm", f"http://127.0.0.1:{port}/v1", (FoundModel("m"),)) for port in (1, 2, 3, 3)]
+    config = loaded(tmp_path, render(servers, known_quality()))
+    assert [c.name for c in config.candidates] == ["m", "m@vllm", "m@vllm:3", "m@vllm:3+"]
+    assert {c.model or c.name for c in config.candidates} == {"m"}

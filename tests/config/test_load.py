@@ -213,6 +213,8 @@ def test_an_openai_compatible_candidate_needs_an_address(write):
         ("candidates: !!python/object/apply:os.getcwd []\n", "not allowed"),
         ("policy: {name: !!python/name:os.system }\n", "not YAML"),
         ("? [a]\n: 1\n", "a key is not text"),
+        ("1: a\n", "line 1: the file: a key is not text"),
+        ("on: a\n", "line 1: on: unknown key"),
         ("candidates: [{name: '${1X}'}]\n", "not well formed"),
         ("candidates: [{name: '${X'}]\n", "not well formed"),
     ],
