@@ -127,38 +127,40 @@ async def test_a_dead_candidate_is_named_and_the_table_still_printed(
 
 
 async def test_a_dry_run_says_calls_and_cost_and_asks_nothing(
-    faulty_upstream: Start, tmp_path: Path, items: Path
+    herdwise: Callable[..., Any], faulty_upstream: Start, tmp_path: Path, items: Path
 ) -> None:
     up = await faulty_upstream(models=("ant", "bee"))
     config = write_config(tmp_path, ant=up.base_url, bee=up.base_url)
     command = ("profile", "--config", config, "--items", items, "--out", tmp_path / "out", "--dry-run")
-    code, stdout, _ = await run(*command, "--json", "--limit", 10, "--max-tokens", 50, "--candidates", "bee")
-    estimate = msgspec.json.decode(stdout)
-    assert (code, estimate["calls"], estimate["items"]) == (0, 10, 10)
+    done = herdwise(*command, "--json", "--limit", 10, "--max-tokens", 50, "--candidates", "bee")
+    estimate = done.json
+    assert (done.code, estimate["calls"], estimate["items"]) == (0, 10, 10)
     assert estimate["candidates"][0]["output_tokens"] == 500
     tokens = estimate["candidates"][0]["input_tokens"]
     assert estimate["cost_usd"] == pytest.approx((tokens + 2 * 500) / 1e6)
-    code, stdout, _ = await run(*command)
-    assert code == 0
-    assert "unknown" in stdout
+    done = herdwise(*command)
+    assert done.code == 0
+    assert "unknown" in done.out
     assert up.requests == []
     assert not (tmp_path / "out").exists()
 
 
-async def test_malformed_items_end_with_exit_code_2_and_their_lines(tmp_path: Path) -> None:
+def test_malformed_items_end_with_exit_code_2_and_their_lines(
+    herdwise: Callable[..., Any], tmp_path: Path
+) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"question": "fine?", "answer": "yes"}\n{"question": "no answer"}\n{oops\n')
     config = write_config(tmp_path, ant="http://127.0.0.1:9/v1")
-    code, stdout, stderr = await run("profile", "--config", config, "--items", bad, "--out", tmp_path / "out")
-    assert (code, stdout) == (2, "")
-    assert "bad.jsonl" in stderr
-    assert "line 2, answer: is missing" in stderr
-    assert "line 3, not JSON" in stderr
+    done = herdwise("profile", "--config", config, "--items", bad, "--out", tmp_path / "out")
+    assert (done.code, done.out) == (2, "")
+    assert "bad.jsonl" in done.err
+    assert "line 2, answer: is missing" in done.err
+    assert "line 3, not JSON" in done.err
     assert not (tmp_path / "out").exists()
 
 
 async def test_another_profile_in_the_folder_ends_with_exit_code_2(
-    faulty_upstream: Start, tmp_path: Path, items: Path
+    herdwise: Callable[..., Any], faulty_upstream: Start, tmp_path: Path, items: Path
 ) -> None:
     up = await faulty_upstream(models=("ant",), answer=right)
     config = write_config(tmp_path, ant=up.base_url)
@@ -167,5 +169,17 @@ async def test_another_profile_in_the_folder_ends_with_exit_code_2(
     code, _, stderr = await run(*command, "--temperature", 1)
     assert code == 2
     assert "belongs to another profile" in stderr
-    code, _, stderr = await run(*command, "--temperature", 1, "--dry-run")
-    assert code == 2
+    assert herdwise(*command, "--temperature", 1, "--dry-run").code == 2
+
+
+async def test_ctrl_c_says_how_to_go_on(faulty_upstream: Start, tmp_path: Path, items: Path) -> None:
+    up = await faulty_upstream(models=("ant",), answer=right)
+    up.behave("slow", delay_s=0.05)
+    config = write_config(tmp_path, ant=up.base_url)
+    process = await start("profile", "--config", config, "--items", items, "--out", tmp_path / "out")
+    await up.until(lambda: len(up.bodies) >= 6, within_s=30)
+    process.send_signal(signal.SIGINT)
+    _, stderr = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 130
+    assert "Run the same command to go on" in stderr.decode()
+    assert read_journal(tmp_path / "out" / JOURNAL).answers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -147,3 +148,10 @@ def test_telling_words_are_frequent_here_and_rare_elsewhere() -> None:
     inside = Counter({"tenant": 30, "the": 30, "once": 1})
     everywhere = inside + Counter({"the": 300, "heron": 50})
     assert telling_words(inside, everywhere, 5, n_outside=300) == ["tenant"]
+
+
+def test_text_without_blanks_has_words_too() -> None:
+    table = table_of({"sums": [1, 1], "birds": [1, 1], "law": [0, 0]}, SMALL_AND_LARGE)
+    chinese = [f"鲸鱼在海里游泳{i}" if "tenant" in text else text for i, text in enumerate(table.texts)]
+    found = find(replace(table, texts=chinese))
+    assert "鲸鱼" in found["law"].words

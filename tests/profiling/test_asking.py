@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -36,6 +37,22 @@ async def test_a_rate_limit_is_waited_out_as_the_upstream_says(faulty_upstream: 
     # A lower bound on a wait is no timing: however slow the machine, it must have rested so long.
     assert time.monotonic() - began >= 1
     assert len(up.bodies) == 2
+    await backend.close()
+
+
+async def test_one_workers_rate_limit_rests_them_all(faulty_upstream: Start) -> None:
+    up = await faulty_upstream(models=("ant",))
+    up.behave([("rate_limited", {"retry_after": 1}), "ok"])
+    backend = OpenAICompatible("ant", up.base_url)
+    asker = Asker(backend, QUICK)
+    began = time.monotonic()
+    first = asyncio.create_task(asker.ask(BODY))
+    await up.until(lambda: len(up.bodies) == 1 and up.in_flight == 0)
+    await asyncio.sleep(0.1)
+    await asker.ask(BODY)
+    assert time.monotonic() - began >= 1
+    await first
+    assert len(up.bodies) == 3
     await backend.close()
 
 

@@ -19,7 +19,9 @@ from herdwise.encoding.base import Encoder
 #: Why a cluster is worth an expert.
 Reason = Literal["low quality", "high cost", "lone candidate"]
 
-_WORD = re.compile(r"[^\W\d_]{2,}")
+# Chinese, Japanese and Korean write words without blanks: pairs of characters stand in for them.
+_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_WORD = re.compile(rf"(?=([{_CJK}]{{2}}))[{_CJK}]|((?:(?![{_CJK}])[^\W\d_]){{2,}})")
 #: An answer of at least this quality counts as right.
 _RIGHT = 0.5
 #: A cluster's best candidate is costly where it costs this many times the herd's median candidate.
@@ -117,7 +119,7 @@ def find_weaknesses(
     labels, centres = _clusters(points, min(n_clusters, len(ran)), seed)
     rows: list[int] = ran.tolist()
     texts = [table.texts[i] for i in rows]
-    words = [Counter({w.casefold() for w in _WORD.findall(text)}) for text in texts]
+    words = [Counter(_words(text)) for text in texts]
     everywhere: Counter[str] = Counter()
     for counted in words:
         everywhere.update(counted)
@@ -191,6 +193,10 @@ def telling_words(inside: Counter[str], everywhere: Counter[str], n: int, *, n_o
         if score >= 2:
             scores.append((-score, word))
     return [word for _, word in sorted(scores)[:n]]
+
+
+def _words(text: str) -> set[str]:
+    return {(pair or word).casefold() for pair, word in _WORD.findall(text)}
 
 
 def _clusters(points: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
