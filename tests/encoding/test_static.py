@@ -7,11 +7,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from herdwise.core.errors import ArtefactError
+from herdwise.core.errors import ArtefactError, ConfigError
+from herdwise.encoding.base import ENCODERS
 from herdwise.encoding.static import StaticEncoder
 
 DATA = files("herdwise.data") / "static_encoder"
@@ -89,10 +91,21 @@ def test_a_router_that_was_trained_on_another_table_is_refused(encoder: StaticEn
         StaticEncoder.from_state({**options, "table": "another-table"}, arrays)
 
 
-@pytest.mark.parametrize("options", [{"ngram_weight": -1}, {"ngram_weight": float("nan")}, {"max_chars": 0}])
-def test_senseless_options_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(options))):
-        StaticEncoder(**options)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("static", {"ngram_weight": -1}),
+        ("static", {"ngram_weight": float("nan")}),
+        ("static", {"max_chars": 0}),
+        ("tfidf", {"n_features": 0}),
+        ("onnx", {"threads": 0}),
+        ("sentence", {"batch_size": 0, "model": "any"}),
+        ("remote", {"batch_size": 0, "model": "any", "base_url": "http://localhost"}),
+    ],
+)
+def test_senseless_options_are_refused_by_name(name: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        ENCODERS.create(name, **options)
 
 
 def test_the_shipped_files_are_those_that_source_md_names() -> None:

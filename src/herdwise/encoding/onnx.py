@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from herdwise.core.errors import ArtefactError, MissingExtraError
+from herdwise.core.errors import ArtefactError, ConfigError, MissingExtraError
 from herdwise.encoding.base import Encoder, Progress
 from herdwise.encoding.minilm import minilm_folder
 from herdwise.encoding.minilm_graph import MAX_TOKENS, WIDTH, build_int8
@@ -40,6 +40,7 @@ class OnnxEncoder(Encoder):
         graph: identity of the graph that a saved router was trained on; ``None`` takes this version's.
 
     Raises:
+        ConfigError: ``threads`` is below 1.
         MissingExtraError: at first use, when onnxruntime or the weights are not installed.
         ArtefactError: the weights are other ones, a cached file is damaged, or ``graph`` is another.
     """
@@ -59,6 +60,8 @@ class OnnxEncoder(Encoder):
                 f"the onnx encoder builds {_IDENTITY!r}, but the router was trained on {graph!r}.",
                 remedy="Train the router again with this version of herdwise.",
             )
+        if threads < 1:
+            raise ConfigError(f"threads must be 1 or more, not {threads}.")
         self.cache_dir, self.weights, self.threads = cache_dir, weights, threads
         self._model: _Model | None = None
         self._lock = Lock()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from herdwise.core.errors import MissingExtraError
+from herdwise.core.errors import ConfigError, MissingExtraError
 from herdwise.encoding.base import Encoder, Progress
 from herdwise.encoding.unicode import well_formed
 
@@ -23,12 +23,15 @@ class SentenceEncoder(Encoder):
         batch_size: texts per pass.
 
     Raises:
+        ConfigError: ``batch_size`` is below 1.
         MissingExtraError: at first use, when sentence-transformers is not installed.
     """
 
     name = "sentence"
 
     def __init__(self, *, model: str, device: str | None = None, batch_size: int = 32) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size must be 1 or more, not {batch_size}.")
         self.model, self.device, self.batch_size = model, device, batch_size
         self._loaded: Any = None
         self._lock = Lock()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from safetensors import safe_open
 
-from herdwise.core.errors import ArtefactError
+from herdwise.core.errors import ArtefactError, ConfigError
 from herdwise.encoding.base import Encoder, Progress
 from herdwise.encoding.ngrams import hashed_ngrams
 from herdwise.encoding.wordpiece import WordPiece
@@ -43,6 +43,7 @@ class StaticEncoder(Encoder):
         table: identity of the word table that a saved router was trained on; ``None`` takes what ships.
 
     Raises:
+        ConfigError: an option is out of range.
         ArtefactError: when ``table`` is not the table that ships with this version.
     """
 
@@ -52,9 +53,9 @@ class StaticEncoder(Encoder):
         self, *, ngram_weight: float = 1.0, max_chars: int = 20_000, table: str | None = None
     ) -> None:
         if not (math.isfinite(ngram_weight) and ngram_weight >= 0):
-            raise ValueError(f"ngram_weight must be 0 or more, not {ngram_weight}")
+            raise ConfigError(f"ngram_weight must be 0 or more, not {ngram_weight}.")
         if max_chars < 2:
-            raise ValueError(f"max_chars must be 2 or more, not {max_chars}")
+            raise ConfigError(f"max_chars must be 2 or more, not {max_chars}.")
         self.ngram_weight, self.max_chars = float(ngram_weight), int(max_chars)
         self._expected = table
         self._semantic_length = math.sqrt(1 / (1 + ngram_weight))

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from herdwise.core.errors import ArtefactError, InputError
+from herdwise.core.errors import ArtefactError, ConfigError, InputError
 from herdwise.encoding.base import Encoder, Progress
 
 _WORD = re.compile(r"\w+")
@@ -45,13 +45,16 @@ class TfidfEncoder(Encoder):
         n_features: length of a vector; where the training texts span fewer directions the rest is 0.
         max_terms: terms kept per block, those of highest frequency.
         seed: of the randomised SVD.
+
+    Raises:
+        ConfigError: an option is out of range.
     """
 
     name = "tfidf"
 
     def __init__(self, *, n_features: int = 128, max_terms: int = 10_000, seed: int = 0) -> None:
         if n_features < 1 or max_terms < 1:
-            raise ValueError(f"n_features and max_terms must be 1 or more, not {n_features}, {max_terms}")
+            raise ConfigError(f"n_features and max_terms must be 1 or more, not {n_features}, {max_terms}.")
         self._n_features, self.max_terms, self.seed = n_features, max_terms, seed
         #: Block -> term -> column.
         self.columns_: dict[str, dict[str, int]] = {}
