@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
         router: Path | None = typer.Option(None, "--router", help="Saved router, instead of `router:`."),
         as_json: bool = typer.Option(False, "--json", help="Once ready, print one JSON object."),
     ) -> None:
-        """Serve until Ctrl-C or SIGTERM; open requests may end first."""
+        """Serve one OpenAI-compatible endpoint over a config's herd, until Ctrl-C or SIGTERM."""
         from herdwise.config.load import load
         from herdwise.config.wiring import build_service
         from herdwise.serving.app import serve as serve_until_stopped
