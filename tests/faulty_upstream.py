@@ -598,7 +598,7 @@ class FaultyUpstream:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)
 
-    async def until(self, condition: Callable[[], bool], within_s: float = 5.0) -> None:
+    async def until(self, condition: Callable[[], bool], within_s: float = 20.0) -> None:
         """Wait until something has become true of this server."""
         async with asyncio.timeout(within_s):
             while not condition():  # noqa: ASYNC110 - any condition, not an event of ours

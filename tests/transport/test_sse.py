@@ -7,11 +7,14 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from herdwise.core.errors import BadResponseError
 from herdwise.transport.sse import Event, SSEParser
+
+#: How long an example takes says nothing here; a busy machine must not fail the test.
+untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def parse(data: bytes, cuts: list[int] | None = None, **options: int) -> list[Event]:
@@ -41,6 +44,7 @@ def streams(draw: st.DrawFn) -> bytes:
     return text.encode() + draw(st.sampled_from([b"", b"data: the end", b"data: e\r"]))
 
 
+@untimed
 @given(streams(), st.data())
 def test_any_split_of_the_bytes_gives_the_same_events(data: bytes, draw: st.DataObject) -> None:
     cuts = draw.draw(st.lists(st.integers(0, len(data)), max_size=30))
@@ -62,11 +66,13 @@ def by_the_letter(stream: bytes) -> list[str]:
     return events
 
 
+@untimed
 @given(streams())
 def test_the_data_is_what_the_standard_says(data: bytes) -> None:
     assert [event.data for event in parse(data)] == by_the_letter(data)
 
 
+@untimed
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=10))
 def test_no_bytes_break_it_save_those_that_are_not_utf8(data: bytes, cuts: list[int]) -> None:
     def outcome(cuts: list[int]) -> list[Event] | str:
@@ -82,6 +88,7 @@ def test_no_bytes_break_it_save_those_that_are_not_utf8(data: bytes, cuts: list[
             data.decode()
 
 
+@untimed
 @given(st.lists(st.text(max_size=20)), st.sampled_from(["\n", "\r\n", "\r"]))
 def test_texts_come_out_as_they_were_sent(texts: list[str], end: str) -> None:
     data = "".join(f"data: {json.dumps(t, ensure_ascii=False)}{end}{end}" for t in texts)
