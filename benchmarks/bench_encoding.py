@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from herdwise.encoding.base import ENCODERS, Encoder
+from herdwise.encoding.minilm import minilm_folder
+from herdwise.encoding.minilm_graph import MAX_TOKENS, build_graph
 from herdwise.encoding.static import N_BUCKETS
 from herdwise.encoding.wordpiece import WordPiece
 from herdwise.storage.outcomes import read_outcomes
@@ -194,6 +196,31 @@ def worth(outcomes: Outcomes, encoders: dict[str, Encoder]) -> None:
     show(title, header, rows)
 
 
+def likeness(questions: Sequence[str], encoders: dict[str, Encoder]) -> None:
+    """How well cosines follow those of the float32 transformer, over pairs of short questions."""
+    texts = [question.split("\n")[0] for question in questions[:200]]
+    folder = minilm_folder()
+    session = import_module("onnxruntime").InferenceSession(
+        build_graph(folder / "model.safetensors", int8=False), providers=["CPUExecutionProvider"]
+    )
+    tokenizer = import_module("tokenizers").Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_TOKENS)
+    tokens = [np.array(tokenizer.encode(text).ids, dtype=np.int64) for text in texts]
+    full = np.stack([session.run(None, {"token_ids": ids})[0] for ids in tokens])
+
+    def ranks(vectors: np.ndarray) -> np.ndarray:
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        cosines: np.ndarray = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
+        return cosines.argsort().argsort()
+
+    rows = [
+        (name, f"{np.corrcoef(ranks(full), ranks(encoder.encode(texts)))[0, 1]:.3f}")
+        for name, encoder in encoders.items()
+    ]
+    show("Likeness: Spearman with the float32 transformer's cosines", ("encoder", "Spearman"), rows)
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(
@@ -215,6 +242,8 @@ def main() -> None:
     if "tfidf" in encoders:
         encoders["tfidf"].fit(ours.texts)
     costs(encoders, options, ours.texts)
+    if "onnx" in encoders:
+        likeness(ours.texts, encoders)
     worth(ours, {name: encoder for name, encoder in encoders.items() if name != "onnx"})
     if (asked.outcomes / "outcomes.parquet").is_file():
         worth(read(asked.outcomes, "correct"), encoders)

@@ -97,7 +97,7 @@ class _Graph:
         return self.norm(outer, f"{prefix}.output.LayerNorm")
 
 
-def build_int8(weights: Path) -> bytes:
+def build_graph(weights: Path, *, int8: bool = True) -> bytes:
     """The graph: token ids of one text, (n_tokens,) int64 -> their mean vector, (384,) float32.
 
     One text at a time, hence without padding or mask: with dynamic quantisation the padding, and even the
@@ -106,6 +106,7 @@ def build_int8(weights: Path) -> bytes:
 
     Args:
         weights: ``model.safetensors`` of all-MiniLM-L6-v2.
+        int8: ``False`` leaves the weights in float32, four times the size: what int8 is measured against.
 
     Raises:
         MissingExtraError: onnx or onnxruntime is not installed.
@@ -138,6 +139,9 @@ def build_int8(weights: Path) -> bytes:
         [onnx.numpy_helper.from_array(value, name) for name, value in graph.constants.items()],
     )
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+    if not int8:
+        plain_bytes: bytes = model.SerializeToString()
+        return plain_bytes
     # Shapes are known and nothing is to fold: without this mark onnxruntime advises its preprocessing, aloud.
     helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,7 @@ import numpy as np
 from herdwise.core.errors import ArtefactError, ConfigError, MissingExtraError
 from herdwise.encoding.base import Encoder, Progress
 from herdwise.encoding.minilm import minilm_folder
-from herdwise.encoding.minilm_graph import MAX_TOKENS, WIDTH, build_int8
+from herdwise.encoding.minilm_graph import MAX_TOKENS, WIDTH, build_graph
 from herdwise.encoding.unicode import well_formed
 
 #: Names the built files and stands in every saved router; raise the number when the graph changes.
@@ -133,7 +133,7 @@ class _Model(NamedTuple):
 
 
 def _build(folder: Path) -> _Files:
-    graph = build_int8(folder / "model.safetensors")
+    graph = build_graph(folder / "model.safetensors")
     return _Files(str(folder), graph, (folder / "tokenizer.json").read_bytes())
 
 
