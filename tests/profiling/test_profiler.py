@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ import pytest
 
 from herdwise.backends.openai_compatible import OpenAICompatible
 from herdwise.core.candidate import Candidate, Herd
-from herdwise.core.errors import ConfigError, HerdwiseError
+from herdwise.core.completion import Completion
+from herdwise.core.errors import ConfigError, HerdwiseError, ItemsError
 from herdwise.core.money import Price
 from herdwise.profiling.asking import Patience
 from herdwise.profiling.benchmark import Item
 from herdwise.profiling.estimate import estimate
+from herdwise.profiling.graders.base import GRADERS, Grade
+from herdwise.profiling.graders.exact import Exact
 from herdwise.profiling.profiler import JOURNAL, Profiler
 from herdwise.profiling.summary import wilson
 from herdwise.storage.outcomes import read_outcomes, read_texts
@@ -147,8 +151,6 @@ async def test_a_finished_profile_asks_nothing_more(setup: Setup, tmp_path: Path
 
 async def test_a_mended_reference_is_graded_anew_without_asking(setup: Setup, tmp_path: Path) -> None:
     up = await setup.add("ant")
-    from dataclasses import replace
-
     items = sums(4)
     items[2] = replace(items[2], reference="wrong by mistake")
     first = await setup.profiler(items).run(tmp_path)
@@ -156,6 +158,24 @@ async def test_a_mended_reference_is_graded_anew_without_asking(setup: Setup, tm
     second = await setup.profiler(sums(4)).run(tmp_path)
     assert (first.candidates[0].quality, second.candidates[0].quality) == (0.75, 1.0)
     assert up.requests == []
+
+
+async def test_a_grader_that_breaks_is_loud_and_costs_no_second_ask(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Exact):
+        def grade(self, item: Item, completion: Completion) -> Grade:
+            raise ConfigError("the sandbox cannot start.")
+
+    up = await setup.add("ant")
+    with monkeypatch.context() as patched:
+        patched.setitem(GRADERS._loaded, "exact", Broken)
+        with pytest.raises(ConfigError, match="the sandbox cannot start"):
+            await setup.profiler(sums(4), concurrency=1).run(tmp_path)
+    assert len(up.bodies) == 1
+    summary = await setup.profiler(sums(4)).run(tmp_path)
+    assert (summary.n_resumed, summary.candidates[0].quality) == (1, 1.0)
+    assert len(up.bodies) == 4
 
 
 @pytest.mark.parametrize("change", ["items", "sampling", "identities", "herd"])
@@ -235,6 +255,13 @@ async def test_an_estimate_counts_what_is_missing_and_says_what_is_unknown(
     assert bee.cost_usd is None
     await profiler.run(tmp_path)
     assert [(e.calls, e.basis, e.cost_usd) for e in now(None)] == [(0, "recorded", 0.0)] * 2
+
+
+def test_no_items_and_an_id_that_stands_twice_are_refused() -> None:
+    with pytest.raises(ItemsError, match="no items"):
+        Profiler(Herd([]), {}, [])
+    with pytest.raises(ItemsError, match="'sum-0' stands twice"):
+        Profiler(Herd([]), {}, [*sums(1), *sums(1)])
 
 
 def test_a_candidate_without_a_backend_is_refused() -> None:

@@ -76,7 +76,7 @@ class Profiler:
         self.sampling = dict(sampling or {})
         limits = concurrency if isinstance(concurrency, Mapping) else dict.fromkeys(herd.names, concurrency)
         self._limits = {name: limits.get(name, 4) for name in herd.names}
-        if samples < 1 or min(self._limits.values()) < 1:
+        if samples < 1 or min(self._limits.values(), default=1) < 1:
             raise ConfigError("samples and concurrency must be at least 1.")
         self._askers = {name: Asker(backends[name], patience or Patience()) for name in herd.names}
         self._graders = {item.id: _grader(item) for item in self.items}
