@@ -281,10 +281,14 @@ def test_unanswered_queries_are_in_no_figure_and_are_said(make_outcomes: Make) -
         {"a": [1.0, 1.0, 0.0], "b": [0.0, 0.0, 1.0]},
         split=["train", "test", "test"],
         text=["1", "a", "nobody"],
+        cost_usd={"a": [1.0] * 3, "b": [2.0] * 3},
     )
     found = run(some)
     assert (found.n_test, found.n_test_unanswered, found.router.quality) == (2, 1, 1.0)
     assert any("unanswered" in warning for warning in found.warnings)
+    assert found.benchmarks["b"].n == 1
+    # On the answered query a is right at 1 USD: the hull is flat over the range.
+    assert found.router.aiq == 1.0
     with pytest.raises(InputError, match="answered none"):
         run(make_outcomes({"a": [1.0, 1.0]}, split=["train", "test"], text=["1", "nobody"]))
 
@@ -300,6 +304,26 @@ def test_a_router_brings_the_training_facts_so_that_the_test_split_is_enough(
     assert there.router.quality == here.router.quality
     assert there.router.ece == pytest.approx(here.router.ece)
     assert there.best_single == here.best_single
+
+
+def test_a_folder_without_splits_is_measured_whole_with_a_router(
+    make_outcomes: Make, table: OutcomeTable
+) -> None:
+    trained = Router.fit(table.split("train"), predictor="mean")
+    served = make_outcomes({"a": [1.0, 0.0], "b": [0.0, 0.0], "c": [0.0, 0.0]}, split=[None, None])
+    found = run(served, router=trained, policy="single", test_split="all")
+    assert (found.n_test, found.router.quality) == (2, 0.5)
+
+
+def test_limits_on_what_is_predicted_leave_queries_unanswered_and_keep_the_curve(
+    priced: OutcomeTable,
+) -> None:
+    affordable = Goals(constraints=Constraints(max_cost_usd=3.0))
+    found = run(priced, policy="single", goals=affordable)
+    assert found.n_candidates == 3
+    assert "c" not in found.router.picked
+    with pytest.raises(InputError, match="answered none"):
+        run(priced, policy="single", goals=Goals(constraints=Constraints(max_cost_usd=0.5)))
 
 
 def test_a_router_serves_a_subset_of_its_herd(table: OutcomeTable) -> None:

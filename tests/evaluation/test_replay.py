@@ -1,6 +1,7 @@
 """Replay carries out Steps against the record."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -120,6 +121,24 @@ def test_what_is_spent_is_shown_to_the_policy() -> None:
     spent = policy.seen[-1].spent
     assert (spent.usd, spent.seconds, spent.calls) == (11.0, 5.0, 2)
     assert policy.seen[-1].now_s == 5.0
+
+
+def test_nothing_of_the_opening_situation_is_lost_on_the_way() -> None:
+    course = {"answers", "in_flight", "failures", "spent", "now_s"}
+    kept = [each.name for each in fields(Situation) if each.name not in course]
+    # A value of its own in every field, so that one left at its default is noticed.
+    start = replace(opening(), **{name: (name,) for name in kept if name != "query"})
+
+    def ask_once(situation: Situation) -> Step:
+        if situation.in_flight:
+            return Wait()
+        return Finish(0, "") if situation.answers else Ask((0,))
+
+    policy = Scripted(ask_once)
+    replay(policy, lambda _row: start, records())
+    assert len(policy.seen) == 3
+    for seen in policy.seen:
+        assert [getattr(seen, name) for name in kept] == [getattr(start, name) for name in kept]
 
 
 def test_answers_arrive_in_the_order_of_their_recorded_latencies() -> None:

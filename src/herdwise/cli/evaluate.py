@@ -109,7 +109,7 @@ def register(app: typer.Typer) -> None:
             f"{found.name}: learned from {found.n_train:,} queries, measured on {found.n_test:,},"
             f" {found.n_candidates} candidates"
         )
-        for table in all_tables(found):
+        for table in all_tables(found, most_candidates=12):
             console.show()
             console.table(table.title, table.columns, table.rows, left=table.left)
 

@@ -32,11 +32,11 @@ from herdwise.evaluation.references import cheapest, oracle, random_pick, zero_r
 from herdwise.evaluation.replay import Openings, Records, replay
 from herdwise.evaluation.routellm import pair_figures
 from herdwise.evaluation.selection import split_limits
-from herdwise.evaluation.setup import Progress, Setup, set_up
+from herdwise.evaluation.setup import Setup, set_up
 from herdwise.evaluation.sweep import sweep, vertices
 from herdwise.prediction.base import Predictor
 from herdwise.routing.base import POLICIES, Policy, Situation
-from herdwise.routing.router import Router
+from herdwise.routing.router import Progress, Router
 
 
 def evaluate(
@@ -93,20 +93,29 @@ def evaluate(
         average=average,
         train_split=train_split,
         test_split=test_split,
-        encoder=encoder,
-        predictor=predictor,
-        seed=seed,
-        progress=progress,
     )
-    rows, router, warnings = setup.rows, setup.router, list(setup.warnings)
+    rows, warnings = setup.rows, list(setup.warnings)
     costs = {each: cost_matrix(rows.table, each) for each in COST_KINDS}
-    kind = _cost_kind(cost, costs, router.herd.names, goals)
+    kind = _cost_kind(cost, costs, rows.table.herd.names, goals)
+    trained = (
+        setup.source
+        if isinstance(setup.source, Router)
+        else Router.fit(
+            setup.source,
+            encoder=encoder,
+            predictor=predictor,
+            quality_column=setup.column,
+            seed=seed,
+            keep_texts=False,
+            progress=progress,
+        )
+    )
     goals = goals.replace(cost_kind=kind, constraints=split_limits(goals.constraints)[1])
 
     # On record means that the candidate took the prompt: its context need not be asked about.
     queries = [replace(query, chars=0) for query in rows.table.queries()]
-    estimates = router.estimate(rows.table.queries())
-    openings = _openings(router, queries, [estimates.row(i) for i in range(len(queries))])
+    estimates = trained.estimate(rows.table.queries())
+    singly = [estimates.row(i) for i in range(len(queries))]
     records = Records(
         ran=np.isfinite(rows.quality),
         answers=None if rows.table.answers is None else rows.table.answer_matrix(),
@@ -114,7 +123,7 @@ def evaluate(
         latency_s=costs["latency"],
     )
     report("replay", 0, 1)
-    course = replay(policy, openings(goals), records)
+    course = replay(policy, _openings(trained, queries, singly)(goals), records)
     report("replay", 1, 1)
     at = np.flatnonzero(course.answered >= 0)
     if len(at) == 0:
@@ -122,46 +131,50 @@ def evaluate(
             f"policy {policy.name!r} answered none of {len(queries)} queries.",
             remedy="Relax the limits on predicted cost, latency or length.",
         )
-    if len(at) < len(queries):
-        warnings.append(f"{len(queries) - len(at)} test queries went unanswered; they are in no figure.")
+    n_unanswered = len(queries) - len(at)
+    if n_unanswered:
+        warnings.append(f"{n_unanswered} test queries went unanswered; they are in no figure but ece.")
+        queries, singly = [queries[i] for i in at.tolist()], [singly[i] for i in at.tolist()]
+        course, records = course.take(at), records.take(at)
+        costs = {each: cost[at] for each, cost in costs.items()}
     measured = Measured(
-        names=router.herd.names,
+        names=trained.herd.names,
         benchmarks=[rows.table.benchmarks[i] for i in at.tolist()],
         quality=rows.quality[at],
-        picked=course.quality(rows.quality)[at],
-        answered=course.answered[at],
-        best=router.herd.index(setup.best_single),
+        picked=course.quality(rows.quality[at]),
+        answered=course.answered,
+        best=trained.herd.index(setup.best_single),
         average=average,
     )
     own, single, gain = measured.intervals(seed)
     ceiling = float(measured.mean(oracle(measured.quality)))
-    p50, p99 = decision_times_us(router, policy, [queries[i] for i in at.tolist()], goals)
+    p50, p99 = decision_times_us(trained, policy, queries, goals)
     curves, router_aiq, zero_aiq = _curves(
-        measured, policy, openings, goals, records, rows.quality, costs[kind], warnings, report
+        measured, policy, _openings(trained, queries, singly), goals, records, costs[kind], warnings, report
     )
-    fixed = measured.fixed(costs[kind][at])
-    sizes = course.cost(costs["active_params"])[at]
+    fixed = measured.fixed(costs[kind])
+    sizes = course.cost(costs["active_params"])
     return Evaluation(
         name=table.name,
         policy=policy.name,
         quality_column=setup.column,
         n_train=setup.n_train,
-        n_test=len(queries),
+        n_test=len(rows.quality),
         n_test_left_out=rows.n_left_out,
-        n_test_unanswered=len(queries) - len(at),
+        n_test_unanswered=n_unanswered,
         n_test_texts_in_train=setup.n_shared_texts,
-        n_candidates=len(router.herd),
+        n_candidates=len(trained.herd),
         best_single=BestSingle(setup.best_single, *single),
         oracle=Quality(ceiling),
         random=Quality(float(measured.mean(random_pick(measured.quality)))),
-        cheapest=fixed[cheapest(costs[kind][at])] if _has_range(costs[kind]) else None,
+        cheapest=fixed[cheapest(costs[kind])] if _has_range(costs[kind]) else None,
         router=RouterFigures(
             *own,
             *gain,
             gap_recovered=gap_recovered(own[0], single[0], ceiling),
             effective_params_b=mean_or_unknown(sizes),
-            calls_per_query=float(course.calls[at].mean()),
-            cost_usd=mean_or_unknown(course.cost(costs["usd"])[at]),
+            calls_per_query=float(course.calls.mean()),
+            cost_usd=mean_or_unknown(course.cost(costs["usd"])),
             aiq=router_aiq,
             ece=expected_calibration_error(estimates.quality, rows.quality),
             decision_us_p50=p50,
@@ -178,7 +191,7 @@ def evaluate(
         cost_weight=goals.cost_weight,
         candidates=fixed,
         curves=curves,
-        pair=pair_figures(measured, estimates.quality[at]) if len(router.herd) == 2 else None,
+        pair=pair_figures(measured, estimates.quality[at]) if len(trained.herd) == 2 else None,
         reference=None if reference is None else _beside(reference, setup, measured, sizes, at, warnings),
         warnings=warnings,
     )
@@ -228,14 +241,14 @@ def _curves(
     openings: Callable[[Goals], Openings],
     goals: Goals,
     records: Records,
-    quality: np.ndarray,
     cost: np.ndarray,
     warnings: list[str],
     report: Progress,
 ) -> tuple[Curves, float | None, float | None]:
     """Curves over the measured rows, AIQ of the router and of the zero router."""
-    if not _has_range(cost) or len(measured.picked) < len(quality):
+    if not _has_range(cost):
         return Curves(), None, None
+    quality = measured.quality
     mean_cost, mean_quality = measured.mean(cost), measured.mean(quality)
     ends = float(mean_cost.min()), float(mean_cost.max())
     blind = zero_router(mean_cost, mean_quality)

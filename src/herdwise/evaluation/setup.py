@@ -1,8 +1,7 @@
-"""What an evaluation sets up before it measures: candidates, router, test rows, best single."""
+"""What an evaluation fixes before it trains or measures: candidates, test rows, best single."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy as np
 from herdwise.core.decision import Constraints
 from herdwise.core.errors import ConfigError, HerdMismatchError
 from herdwise.core.outcomes import OutcomeTable
-from herdwise.encoding.base import Encoder
 from herdwise.evaluation.averages import Average
 from herdwise.evaluation.references import best_single, training_means
 from herdwise.evaluation.selection import (
@@ -21,11 +19,7 @@ from herdwise.evaluation.selection import (
     require_some,
     select_candidates,
 )
-from herdwise.prediction.base import Predictor
 from herdwise.routing.router import Router
-
-#: Called with (stage, done, total) while a long job runs.
-Progress = Callable[[str, int, int], None]
 
 #: In place of a split's name: every query of the folder.
 EVERY_QUERY = "all"
@@ -37,10 +31,10 @@ QUALITY_COLUMNS = ("quality", "correct")
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Everything fixed before the policy is replayed.
+    """Everything fixed before a router is trained and the policy is replayed.
 
     Args:
-        router: of the remaining candidates, in the column order of ``rows``.
+        source: the given router, of the remaining candidates, or the table to train one on.
         rows: the test rows that are measured.
         test: the whole test split, every candidate of the folder.
         column: the quality column learned and measured.
@@ -51,7 +45,7 @@ class Setup:
         warnings: what a reader should know.
     """
 
-    router: Router
+    source: Router | OutcomeTable
     rows: MeasuredRows
     test: OutcomeTable
     column: str
@@ -71,12 +65,8 @@ def set_up(
     average: Average,
     train_split: str,
     test_split: str,
-    encoder: str | Encoder,
-    predictor: str | Predictor,
-    seed: int,
-    progress: Progress | None,
 ) -> Setup:
-    """Choose candidates and rows, and train where no router is given.
+    """Choose candidates and rows; nothing is trained yet.
 
     Raises:
         InputError: a split, candidate or column that isn't there; nobody or nothing left.
@@ -96,7 +86,7 @@ def set_up(
                 remedy="Name two splits with --train-split and --test-split, or give a trained --router.",
             )
         train = _split(table, train_split)
-        return _with_training(train, test, limits, column, average, encoder, predictor, seed, progress)
+        return _to_train(train, test, limits, column, average)
     column = quality_column or router.facts.quality_column
     if column != router.facts.quality_column:
         raise ConfigError(
@@ -106,16 +96,8 @@ def set_up(
     return _with_router(router, test, limits, column, average)
 
 
-def _with_training(
-    train: OutcomeTable,
-    test: OutcomeTable,
-    limits: Constraints,
-    column: str,
-    average: Average,
-    encoder: str | Encoder,
-    predictor: str | Predictor,
-    seed: int,
-    progress: Progress | None,
+def _to_train(
+    train: OutcomeTable, test: OutcomeTable, limits: Constraints, column: str, average: Average
 ) -> Setup:
     allowed, excluded = select_candidates(test, limits)
     coverage = {
@@ -128,16 +110,7 @@ def _with_training(
     learned = train.restrict(names)
     means, n_common = training_means(learned.matrix(column), learned.benchmarks, average)
     best = best_single(learned.herd.names, dict(zip(learned.herd.names, means.tolist(), strict=True)))
-    fitted = Router.fit(
-        learned,
-        encoder=encoder,
-        predictor=predictor,
-        quality_column=column,
-        seed=seed,
-        keep_texts=False,
-        progress=progress,
-    )
-    rows = measured_rows(test, fitted.herd, column)
+    rows = measured_rows(test, learned.herd, column)
     known_texts = set(train.texts)
     shared = sum(text in known_texts for text in rows.table.texts)
     warnings = _about_rows(rows, test)
@@ -148,7 +121,7 @@ def _with_training(
             f"best single was chosen on the {n_common} of {train.n_queries} training queries"
             " that every remaining candidate ran."
         )
-    return Setup(fitted, rows, test, column, best, train.n_queries, shared, excluded, warnings)
+    return Setup(learned, rows, test, column, best, train.n_queries, shared, excluded, warnings)
 
 
 def _with_router(
@@ -188,7 +161,15 @@ def _with_router(
     fitted = router if herd == router.herd else router.adapt(herd)
     rows = measured_rows(test, fitted.herd, column)
     return Setup(
-        fitted, rows, test, column, best, router.facts.n_queries, None, excluded, _about_rows(rows, test)
+        fitted,
+        rows,
+        test,
+        column,
+        best,
+        router.facts.n_queries,
+        None,
+        excluded,
+        _about_rows(rows, test),
     )
 
 

@@ -96,15 +96,16 @@ def economy(e: Evaluation) -> Table:
     )
 
 
-def picks(e: Evaluation) -> Table:
-    """Every candidate: asked always, and how often the router's answer was its."""
+def picks(e: Evaluation, most: int | None = None) -> Table:
+    """Candidates: asked always, and how often the router's answer was its; at most ``most`` of them."""
     ranked = sorted(e.candidates, key=lambda c: (-e.router.picked.get(c.candidate, 0.0), -c.quality))
+    shown = ranked[:most]
     return Table(
-        "Candidates",
+        "Candidates" if len(shown) == len(ranked) else f"Candidates, the first {most} of {len(ranked)}",
         ("candidate", "answers", "quality when asked always", f"cost ({COST_UNITS[e.cost_kind]})"),
         [
             (c.candidate, percent(e.router.picked.get(c.candidate, 0.0)), percent(c.quality), number(c.cost))
-            for c in ranked
+            for c in shown
         ],
     )
 
@@ -158,9 +159,10 @@ def pair(e: Evaluation) -> Table | None:
     )
 
 
-def all_tables(e: Evaluation) -> list[Table]:
+def all_tables(e: Evaluation, most_candidates: int | None = None) -> list[Table]:
     """Every table that has something to say, in reading order."""
-    made = (headline(e), benchmarks(e), economy(e), picks(e), reference(e), pair(e), excluded(e))
+    candidates = picks(e, most_candidates)
+    made = (headline(e), benchmarks(e), economy(e), candidates, reference(e), pair(e), excluded(e))
     return [table for table in made if table is not None]
 
 
