@@ -48,6 +48,16 @@ class Server(uvicorn.Server):
             tick += 1
             await asyncio.sleep(0.01)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        async with asyncio.timeout(5):
+            while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110 - as uvicorn does
+                await asyncio.sleep(0.005)
+        await self.lifespan.shutdown()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield

@@ -16,7 +16,7 @@ from herdwise.core.completion import Chunk
 from herdwise.core.errors import BackendError, HerdwiseError, TimeoutError_
 from herdwise.serving.access import Keys, read_body
 from herdwise.serving.asking import ClientGoneError
-from herdwise.serving.course import Course, LiveAsk, decision_id
+from herdwise.serving.course import Course, LiveAsk, decision_ids
 from herdwise.serving.direct import Direct, direct_situation
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.explanation import explanation
@@ -41,6 +41,7 @@ class ChatEndpoint:
     def __init__(self, service: Service, dispatcher: Dispatcher) -> None:
         self._service, self._dispatcher = service, dispatcher
         self._keys = Keys(service.settings.api_keys)
+        self._ids = decision_ids()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -73,7 +74,7 @@ class ChatEndpoint:
         else:
             situation = ranker.situation(request.query, request.goals)
         return Course(
-            id=decision_id(),
+            id=next(self._ids),
             situation=situation,
             policy=request.policy,
             model=request.model,

@@ -74,8 +74,10 @@ class Dispatcher:
             course.finish("failed", "internal error")
             raise
         finally:
-            del self.open[course.id]
-            await self._close(ask for ask in course.asks if ask.status == "open")
+            try:
+                await self._close(ask for ask in course.asks if ask.status == "open")
+            finally:
+                del self.open[course.id]
 
     async def _loop(self, course: Course, policy: Policy, deliver: Deliver) -> None:
         for _ in range(_MOST_STEPS):
