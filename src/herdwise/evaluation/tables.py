@@ -123,7 +123,7 @@ def reference(e: Evaluation) -> Table | None:
     if f is None:
         return None
     return Table(
-        f"Beside {f.candidate} (quality {percent(f.quality)} on {f.n:,} queries)",
+        f"Beside {f.candidate}, which reaches {percent(f.quality)} on {f.n:,} queries (micro)",
         ("figure", "router", "some other candidate"),
         [
             ("answers as well, within 5 points", percent(f.as_well), percent(f.as_well_some_candidate)),
