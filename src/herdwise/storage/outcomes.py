@@ -247,7 +247,9 @@ class _Columns:
                 "the file is missing.", file=self._file, remedy="See docs/outcome-folders.md for the format."
             )
         try:
-            self._table = pq.read_table(path)
+            # Less memory stays behind than after read_table, whose dataset machinery is not needed here.
+            with pq.ParquetFile(path) as file:
+                self._table = file.read()
         except (pa.ArrowException, OSError) as error:
             first = str(error).splitlines()[0]
             raise OutcomeError(
