@@ -66,9 +66,9 @@ class TrainingFacts:
         quality = np.asarray(table.matrix(quality_column), dtype=np.float64)
         coverage = table.coverage(quality_column)
         covered = coverage >= MIN_COVERAGE
-        common = (
-            np.isfinite(quality[:, covered]).all(axis=1) if covered.any() else np.zeros(len(quality), bool)
-        )
+        common = np.asarray(np.isfinite(quality[:, covered]).all(axis=1), dtype=bool)
+        if not covered.any():
+            common = np.zeros(len(quality), dtype=bool)
         benchmarks = np.asarray(table.benchmarks, dtype=object)
 
         def means(column: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
