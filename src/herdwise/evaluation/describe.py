@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from herdwise.core.outcomes import OutcomeTable
-
-#: A candidate that ran less of the queries is left out of best single and oracle.
-MIN_COVERAGE = 0.95
+from herdwise.routing.router import MIN_COVERAGE
 
 
 @dataclass(frozen=True, slots=True)
