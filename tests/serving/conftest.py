@@ -140,7 +140,8 @@ async def endpoint(
     """``await endpoint(**options)`` serves a herd, each candidate an upstream of its own.
 
     Options: ``candidates``, ``policies``, ``goals``, ``ledger`` (False = none), ``reach`` (candidate ->
-    base URL instead of an upstream), ``timeouts``, ``backends`` (instead of HTTP) and those of Settings.
+    base URL instead of an upstream), ``timeouts``, ``backends`` (instead of HTTP), ``ranker`` (instead of a
+    declared one) and those of Settings.
     """
     async with AsyncExitStack() as stack:
 
@@ -153,6 +154,7 @@ async def endpoint(
             timeouts: Timeouts | None = None,
             backends: Mapping[str, Any] | None = None,
             goals: Any = None,
+            ranker: Any = None,
             **settings: Any,
         ) -> Endpoint:
             client = HttpClient()
@@ -170,7 +172,7 @@ async def endpoint(
             path = tmp_path / "ledger.db"
             more = {} if goals is None else {"goals": goals}
             service = Service(
-                ranker=DeclaredRouter(Herd(candidates)),
+                ranker=ranker or DeclaredRouter(Herd(candidates)),
                 backends=made,
                 policies=policies or {"single": Single()},
                 default_policy=next(iter(policies or {"single": 0})),

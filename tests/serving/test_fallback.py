@@ -202,6 +202,20 @@ async def test_an_answer_that_was_whole_when_the_connection_broke_is_an_answer(e
     assert reply.events[-1] == "[DONE]"
 
 
+async def test_a_backend_with_a_bug_is_a_failure_like_any_other(
+    endpoint: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Buggy(Recorded):
+        async def complete(self, body: Any) -> Any:
+            raise KeyError("oops")
+
+    e = await endpoint(backends={"large": Buggy("large")})
+    reply = await e.chat()
+    assert reply.json["model"] == "small"
+    assert (await e.decision(reply))["asks"][0]["error_kind"] == "backend_error"
+    assert "KeyError" in caplog.text
+
+
 async def test_readiness_is_lost_when_nobody_can_be_reached_and_comes_back(
     endpoint: Any, faulty_upstream: Any, closed_port: int
 ) -> None:

@@ -1,0 +1,115 @@
+"""The endpoint as a process: what signals do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+SERVER = """
+import asyncio, sys
+from herdwise.backends.base import Backend, Health
+from herdwise.backends.chat_shape import read_completion
+from herdwise.core.candidate import Candidate, Herd
+from herdwise.routing.declared import DeclaredRouter
+from herdwise.routing.single import Single
+from herdwise.serving.app import serve
+from herdwise.serving.ledger import Ledger
+from herdwise.serving.service import Service, Settings
+
+class Parrot(Backend):
+    name = "parrot"
+    async def complete(self, body):
+        if "slow" in body["messages"][-1]["content"]:
+            print("asked", flush=True)
+            await asyncio.sleep(0.5)
+        message = {"role": "assistant", "content": body["messages"][-1]["content"]}
+        return read_completion({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}, "a")
+    def stream(self, body):
+        raise NotImplementedError
+    async def probe(self):
+        return Health(True)
+
+service = Service(
+    DeclaredRouter(Herd([Candidate("a", quality=0.5)])), {"a": Parrot()}, {"single": Single()},
+    ledger=Ledger(sys.argv[1]), settings=Settings(port=0),
+)
+serve(service, on_ready=lambda url: print(url, flush=True))
+"""
+
+
+def start_server(path: Path) -> tuple[subprocess.Popen[str], str]:
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER, f"sqlite:///{path}"], stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdout is not None
+    return server, server.stdout.readline().strip()
+
+
+def rows(path: Path, query: str) -> list[Any]:
+    with sqlite3.connect(path) as connection:
+        found = connection.execute(query).fetchall()
+    connection.close()
+    return found
+
+
+async def post(session: Any, url: str, body: dict[str, Any]) -> tuple[int, Any, Any]:
+    async with session.post(url, data=json.dumps(body)) as answer:
+        return answer.status, answer.headers, await answer.json()
+
+
+async def test_kill_9_loses_no_acknowledged_feedback_and_sigterm_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    acknowledged: list[str] = []
+    for end in (signal.SIGKILL, signal.SIGTERM):
+        server, url = start_server(path)
+        try:
+            async with aiohttp.ClientSession() as session:
+                for i in range(15):
+                    chat = {"model": "auto", "messages": [{"role": "user", "content": f"q{i}"}]}
+                    _, headers, _ = await post(session, f"{url}/v1/chat/completions", chat)
+                    name = headers["x-herdwise-decision-id"]
+                    said = {"decision_id": name, "thumbs": "up" if i % 2 else "down"}
+                    status, _, _ = await post(session, f"{url}/v1/feedback", said)
+                    assert status == 200
+                    acknowledged.append(name)
+                os.kill(server.pid, end)
+            assert server.wait(timeout=20) in {-signal.SIGKILL, -signal.SIGTERM, 0}
+        finally:
+            server.kill()
+            server.wait()
+            assert server.stdout is not None
+            server.stdout.close()
+    kept = [r[0] for r in rows(path, "select query_id from feedback order by id")]
+    assert kept == acknowledged
+    assert rows(path, "select count(*) from decisions") == [(30,)]
+    assert rows(path, "pragma integrity_check") == [("ok",)]
+
+
+async def test_on_sigterm_open_requests_are_answered_and_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    server, url = start_server(path)
+    assert server.stdout is not None
+    try:
+        async with aiohttp.ClientSession() as session:
+            chat = {"model": "auto", "messages": [{"role": "user", "content": "a slow one"}]}
+            asking = asyncio.create_task(post(session, f"{url}/v1/chat/completions", chat))
+            assert (await asyncio.to_thread(server.stdout.readline)).strip() == "asked"
+            server.terminate()
+            status, _, body = await asking
+        assert status == 200
+        assert body["choices"][0]["message"]["content"] == "a slow one"
+        await asyncio.to_thread(server.wait, 20)
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+    assert rows(path, "select text, status from decisions") == [("a slow one", "answered")]
