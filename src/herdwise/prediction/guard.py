@@ -29,7 +29,7 @@ class Guard:
         caution: standard errors taken off.
     """
 
-    def __init__(self, caution: float = 0.75) -> None:
+    def __init__(self, caution: float = 1.0) -> None:
         self.caution = caution
 
     def fit(self, predicted: np.ndarray, Y: np.ndarray, means: np.ndarray) -> Self:

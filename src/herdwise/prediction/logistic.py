@@ -39,7 +39,7 @@ class LogisticPredictor(FittedArrays):
         scatter = (Z.T @ Z).astype(np.float64)
         scale = max(float(np.trace(scatter[:-1, :-1])) / max(X.shape[1], 1), 1e-12)
         level = np.clip(self.means_.astype(np.float64), 0.02, 0.98)
-        penalty = solve(X, Y, self.means_).strength * scale * level * (1.0 - level)
+        penalty = solve(X, Y, self.means_, together=True).strength * scale * level * (1.0 - level)
         penalty = np.maximum(penalty, 1e-6 * scale)
         # The offset is penalised by half an outcome only, towards the candidate's mean: a column that is
         # constant, or without outcomes, stays finite.

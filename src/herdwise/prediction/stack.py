@@ -14,6 +14,7 @@ from herdwise.core.errors import ArtefactError, InputError
 from herdwise.prediction.base import PREDICTORS, Predictor
 from herdwise.prediction.calibration import Calibration
 from herdwise.prediction.guard import Guard
+from herdwise.prediction.projection import Projection
 from herdwise.prediction.uncertainty import LocalError
 from herdwise.prediction.weighting import choose_weights
 
@@ -52,6 +53,8 @@ class StackPredictor(Predictor):
         return PREDICTORS.create(name, **self.member_options.get(name, {}))
 
     def _fit(self, X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> None:
+        self._projection = Projection().fit(X)
+        X = self._projection(X)
         fitted: list[Predictor] = []
         left_out: list[np.ndarray] = []
         for name in self.members:
@@ -96,6 +99,7 @@ class StackPredictor(Predictor):
         self._base = (self.means_ * (1.0 - sum(w for w, _ in used))).astype(np.float32)
 
     def _predict(self, X: np.ndarray) -> np.ndarray:
+        X = self._projection(X)
         total = np.repeat(self._base[None], len(X), axis=0)
         for weight, member in self._used:
             total += np.float32(weight) * member.predict(X)
@@ -103,15 +107,16 @@ class StackPredictor(Predictor):
 
     def predict_one(self, x: np.ndarray) -> np.ndarray:
         """One vector, without the checks of a batch."""
+        z = self._projection.one(x)
         total = self._base.copy()
         for weight, member in self._used:
-            total += np.float32(weight) * member.predict_one(x)
+            total += np.float32(weight) * member.predict_one(z)
         calibrated = np.minimum(np.maximum(self._calibration(total), 0.0), 1.0)
         return self._guard.one(calibrated)
 
     def std(self, X: np.ndarray) -> np.ndarray:
         """Standard error of the expectation, ``(n, m)``; see ``LocalError``."""
-        return self._error(np.ascontiguousarray(X, dtype=np.float32))
+        return self._error(self._projection(np.ascontiguousarray(X, dtype=np.float32)))
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Members with their options, and all arrays, a member's prefixed by its place."""
@@ -121,7 +126,7 @@ class StackPredictor(Predictor):
             "n_features_": np.array(self.n_features_, dtype=np.int64),
         }
         parts = {"calibration": self._calibration.state(), "guard": self._guard.state()}
-        parts["error"] = self._error.state()
+        parts |= {"error": self._error.state(), "projection": self._projection.state()}
         options: list[dict[str, Any]] = []
         for place, (name, member) in enumerate(zip(self.members, self._members, strict=True)):
             taken, parts[f"member{place}"] = member.state()
@@ -159,6 +164,7 @@ class StackPredictor(Predictor):
             predictor._calibration = Calibration.from_state(part("calibration"))
             predictor._guard = Guard.from_state(part("guard"))
             predictor._error = LocalError.from_state(part("error"))
+            predictor._projection = Projection.from_state(part("projection"))
         except KeyError as error:
             raise ArtefactError(
                 f"the saved 'stack' predictor lacks the array {error}.", remedy="Train the router again."
