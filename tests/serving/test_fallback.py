@@ -162,6 +162,16 @@ async def test_no_more_asks_are_made_than_the_goals_allow(endpoint: Any) -> None
     assert (await capped.chat()).headers["x-herdwise-attempts"] == "1"
 
 
+async def test_no_more_is_asked_once_the_money_is_spent_or_nobody_knows(endpoint: Any) -> None:
+    e = await endpoint(candidates=TRIO)
+    e.upstreams["first"].behave("truncated_json")  # what it cost, nobody said
+    reply = await e.chat(herdwise={"max_total_usd": 1})
+    assert reply.status == 502
+    assert "unknown of 1 USD is spent" in reply.error["message"]
+    e.upstreams["first"].behave("rate_limited")  # which costs nothing
+    assert (await e.chat(herdwise={"max_total_usd": 1})).json["model"] == "second"
+
+
 async def test_a_question_without_a_record_is_refused_and_not_invented(endpoint: Any) -> None:
     names = read_archive().candidates[:2]
     herd = [Candidate(name, quality=0.5) for name in names]

@@ -28,6 +28,13 @@ def test_a_candidate_without_a_backend_is_refused_by_name() -> None:
         Service(RANKER, {"a": NOBODY["a"]}, {"single": Single()})
 
 
+def test_a_candidate_must_not_take_the_name_of_a_policy() -> None:
+    for name in ("auto", "auto/single"):
+        backends: Any = {name: None}
+        with pytest.raises(ConfigError, match="lets a policy decide"):
+            Service(DeclaredRouter(Herd([Candidate(name)])), backends, {"single": Single()})
+
+
 def test_a_default_policy_that_is_not_there_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"'vote'.*single"):
         Service(RANKER, NOBODY, {"single": Single()}, default_policy="vote")

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from herdwise.core.completion import Chunk
-from herdwise.core.errors import HerdwiseError
+from herdwise.core.errors import HerdwiseError, UnreachableError
 from herdwise.routing.base import Ask, Cancel, Finish, Policy, Wait
 from herdwise.serving.asking import ClientGoneError, run_ask
 from herdwise.serving.course import Course, LiveAsk
@@ -39,7 +39,7 @@ class Dispatcher:
         self._service = service
         self._herd = service.ranker.herd
         self.open: dict[str, Course] = {}
-        #: Candidates whose last ask or probe could not reach them.
+        #: Candidates that neither the last ask nor a probe since then could reach.
         self.dead: set[str] = set()
 
     async def carry_out(self, course: Course, policy: Policy, deliver: Deliver) -> None:
@@ -99,12 +99,19 @@ class Dispatcher:
         raise HerdwiseError(f"policy {course.policy!r} did not finish within {_MOST_STEPS} steps.")
 
     def _within_budget(self, course: Course, more: int) -> bool:
-        most, goal = self._service.settings.max_attempts, course.situation.goals.max_calls
-        limit = most if goal is None else min(most, goal)
-        if course.calls + more <= limit:
-            return True
-        course.finish("failed", f"the request may ask {limit} times at most")
-        return False
+        goals, limit = course.situation.goals, self._service.settings.max_attempts
+        if goals.max_calls is not None:
+            limit = min(limit, goals.max_calls)
+        if course.calls + more > limit:
+            course.finish("failed", f"the request may ask {limit} times at most")
+            return False
+        if goals.max_total_usd is not None and course.asks:
+            spent_usd = course.cost_usd(ended_only=True)
+            if spent_usd is None or spent_usd >= goals.max_total_usd:
+                spent = "unknown" if spent_usd is None else f"{spent_usd:g} USD"
+                course.finish("failed", f"{spent} of {goals.max_total_usd:g} USD is spent")
+                return False
+        return True
 
     def _prepare(self, course: Course, step: Ask) -> None:
         if step.deliver:
@@ -162,7 +169,7 @@ class Dispatcher:
 
     def _settle(self, course: Course, ask: LiveAsk) -> None:
         course.settle(ask)
-        if ask.error is not None and ask.error.kind == "connect_error":
+        if isinstance(ask.error, UnreachableError):
             self.dead.add(ask.candidate)
         else:
             self.dead.discard(ask.candidate)

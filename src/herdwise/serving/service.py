@@ -63,7 +63,8 @@ class Service:
         settings: see Settings.
 
     Raises:
-        ConfigError: when a candidate has no backend, or the default policy is not among the policies.
+        ConfigError: when a candidate has no backend or a name that means a policy, or the default policy
+            is not among the policies.
     """
 
     ranker: Ranker
@@ -80,6 +81,12 @@ class Service:
             raise ConfigError(
                 f"no backend reaches {', '.join(repr(n) for n in missing)}.",
                 remedy="Give each candidate a backend.",
+            )
+        taken = [name for name in self.ranker.herd.names if name == "auto" or name.startswith("auto/")]
+        if taken:
+            raise ConfigError(
+                f"a candidate cannot be called {taken[0]!r}: that name lets a policy decide.",
+                remedy="Rename the candidate.",
             )
         if self.default_policy not in self.policies:
             raise ConfigError(
