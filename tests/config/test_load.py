@@ -134,7 +134,7 @@ def test_an_unknown_key_is_refused_with_its_path_and_the_nearest_known_key(write
 def test_an_unknown_key_with_no_neighbour_gets_the_known_ones(write):
     error = refusal(write(ONE + "zzz: 1\n"))
     assert "line 4: zzz: unknown key" in error.message
-    assert "candidates, router, policy" in error.remedy
+    assert "candidates, router, encoder" in error.remedy
 
 
 def test_a_key_twice_is_refused_with_both_lines(write):

@@ -222,3 +222,11 @@ def test_an_address_that_cannot_be_asked_or_holds_a_secret_is_refused(base_url: 
     with pytest.raises(ConfigError) as caught:
         RemoteEncoder(base_url=base_url, model="m")
     assert "hush" not in str(caught.value)
+
+
+def test_what_belongs_to_a_machine_is_set_after_loading_and_nothing_else():
+    encoder = RemoteEncoder(base_url="http://127.0.0.1:9/v1", model="m", n_features=4)
+    assert encoder.localise(api_key="k").api_key == "k"
+    assert "k" not in str(encoder.state())
+    with pytest.raises(ConfigError, match=r"no local option 'base_url'.*api_key, timeout_s"):
+        encoder.localise(base_url="http://elsewhere/v1")

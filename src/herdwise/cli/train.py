@@ -30,6 +30,10 @@ def register(app: typer.Typer) -> None:
         open_weights_only: bool = typer.Option(False, "--open-weights-only", help="Only open weights."),
         encoder: str = typer.Option("static", help="Registered encoder."),
         predictor: str = typer.Option("stack", help="Registered predictor."),
+        encoder_option: list[str] = typer.Option(
+            [], help="key=value for the encoder, ${NAME} from the environment; may be given again."
+        ),
+        predictor_option: list[str] = typer.Option([], help="key=value for the predictor."),
         keep_texts: bool = typer.Option(
             True, help="Keep the beginnings of the queries in the router, to explain decisions by."
         ),
@@ -40,9 +44,12 @@ def register(app: typer.Typer) -> None:
         import time
         from dataclasses import asdict
 
+        from herdwise.config.options import read_options
         from herdwise.core.decision import Constraints
         from herdwise.core.merge import merge
+        from herdwise.encoding.base import ENCODERS
         from herdwise.evaluation.selection import select_candidates
+        from herdwise.prediction.base import PREDICTORS
         from herdwise.routing.router import Router
         from herdwise.storage.outcomes import read_outcomes
 
@@ -64,8 +71,8 @@ def register(app: typer.Typer) -> None:
         with console.stages() as progress:
             router = Router.fit(
                 table,
-                encoder=encoder,
-                predictor=predictor,
+                encoder=ENCODERS.create(encoder, **read_options(encoder_option)),
+                predictor=PREDICTORS.create(predictor, **read_options(predictor_option)),
                 quality_column=quality_column,
                 seed=seed,
                 keep_texts=keep_texts,

@@ -171,25 +171,39 @@ class _Reader:
         return self._expand(value, path) if isinstance(value, str) else value
 
     def _expand(self, text: str, path: str) -> str:
-        def fill(found: re.Match[str]) -> str:
-            if found[0] == "$${":
-                return "${"
-            name, default = found["name"], found["default"]
-            if name is None:
-                raise self._document.error(
-                    path,
-                    "a variable is not well formed.",
-                    remedy="Write ${NAME}, ${NAME:-default}, or $$ for $.",
-                )
-            value = self._environ.get(name)
-            if default is not None:
-                return value or default
-            if value is None:
-                self._unset.append((path, name))
-                return ""
-            return value
+        try:
+            filled, unset = fill_in(text, self._environ)
+        except ValueError as error:
+            raise self._document.error(
+                path, str(error), remedy="Write ${NAME}, ${NAME:-default}, or $$ for $."
+            ) from None
+        self._unset.extend((path, name) for name in unset)
+        return filled
 
-        return _VARIABLE.sub(fill, text)
+
+def fill_in(text: str, environ: Mapping[str, str]) -> tuple[str, list[str]]:
+    """``text`` with its variables filled in, and the names of those that are not set.
+
+    Raises:
+        ValueError: when a variable is not well formed.
+    """
+    unset: list[str] = []
+
+    def fill(found: re.Match[str]) -> str:
+        if found[0] == "$${":
+            return "${"
+        name, default = found["name"], found["default"]
+        if name is None:
+            raise ValueError("a variable is not well formed.")
+        value = environ.get(name)
+        if default is not None:
+            return value or default
+        if value is None:
+            unset.append(name)
+            return ""
+        return value
+
+    return _VARIABLE.sub(fill, text), unset
 
 
 def _also(names: list[str]) -> str:

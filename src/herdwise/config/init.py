@@ -71,6 +71,15 @@ _REST = """
 # A router trained by `herdwise train`; without one, candidates rank by `quality` or `like`.
 #router: router
 
+# What the router's encoder needs on this machine; nothing for the default one.
+encoder:
+  #api_key: ${EMBEDDINGS_API_KEY}   # encoder remote
+  #timeout_s: 30
+  #cache_dir: cache                 # encoder onnx: where the built graph is kept
+  #weights: weights
+  #threads: 1
+  #device: cpu                      # encoder sentence
+
 # How candidates are asked.
 policy:
   #name: single

@@ -183,4 +183,9 @@ def _absolute(config: Config, folder: Path) -> Config:
         file = folder / Path(found["file"]).expanduser()
         absolute = Secret(f"{found['scheme']}{file}{found['query'] or ''}")
         ledger = msgspec.structs.replace(ledger, url=absolute)
-    return msgspec.structs.replace(config, router=router, ledger=ledger)
+    encoder = config.encoder
+    for key in ("cache_dir", "weights"):
+        given: Path | None = getattr(encoder, key)
+        if given is not None:
+            encoder = msgspec.structs.replace(encoder, **{key: folder / given.expanduser()})
+    return msgspec.structs.replace(config, router=router, ledger=ledger, encoder=encoder)

@@ -103,6 +103,17 @@ class CandidateNode(Node, frozen=True):
         return f"CandidateNode({fields}, options={sorted(self.options)})"
 
 
+class EncoderNode(Node, frozen=True):
+    """What the router's encoder needs on this machine; a saved router holds none of it."""
+
+    api_key: Secret | None = None
+    timeout_s: Positive | None = None
+    cache_dir: Path | None = None
+    weights: Path | None = None
+    threads: Count | None = None
+    device: str | None = None
+
+
 class PolicyNode(Node, frozen=True):
     """How candidates are asked; ``options`` go to the policy's constructor."""
 
@@ -180,6 +191,7 @@ class Config(Node, frozen=True):
 
     candidates: Annotated[list[CandidateNode], Meta(min_length=1)]
     router: Path | None = None
+    encoder: EncoderNode = EncoderNode()
     policy: PolicyNode = PolicyNode()
     goals: GoalsNode = GoalsNode()
     server: ServerNode = ServerNode()

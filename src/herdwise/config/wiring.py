@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from herdwise.backends.base import BACKENDS, Backend
-from herdwise.config.tree import CandidateNode, Config
+from herdwise.config.tree import CandidateNode, Config, Secret
 from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.decision import Constraints, Goals, Preferences
 from herdwise.core.errors import ConfigError
@@ -103,6 +103,14 @@ def build_ranker(config: Config) -> Router | DeclaredRouter:
     from herdwise.routing.router import Router
 
     router = Router.load(config.router)
+    local = {f: getattr(config.encoder, f) for f in config.encoder.__struct_fields__}
+    router.encoder.localise(
+        **{
+            key: value.reveal() if isinstance(value, Secret) else value
+            for key, value in local.items()
+            if value is not None
+        }
+    )
     return router.adapt(Herd(_filled_in(c, router.trained.get(c.name)) for c in herd))
 
 

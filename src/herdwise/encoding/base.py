@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from herdwise.core.errors import ConfigError
 from herdwise.core.registry import Registry
 
 #: Called with (done, total) while a long job runs.
@@ -22,6 +23,10 @@ class Encoder(ABC):
     """
 
     name: ClassVar[str]
+    #: Options that belong to this machine (keys, folders): never saved with a router, set by ``localise``.
+    local_options: ClassVar[tuple[str, ...]] = ()
+    #: Whether ``encode_one`` waits for somebody else; an event loop must then call it in a thread.
+    blocking: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -46,6 +51,21 @@ class Encoder(ABC):
     def encode_one(self, text: str) -> np.ndarray:
         """Vector of one text, ``(n_features,)`` float32; the serving path, tuned where it matters."""
         return np.asarray(self.encode([text])[0])
+
+    def localise(self, **options: Any) -> Self:
+        """Set options that belong to this machine, after a saved router was loaded.
+
+        Raises:
+            ConfigError: for an option that is not among ``local_options``.
+        """
+        for key, value in options.items():
+            if key not in self.local_options:
+                takes = ", ".join(self.local_options) or "none"
+                raise ConfigError(
+                    f"encoder {self.name!r} takes no local option {key!r}.", remedy=f"It takes: {takes}."
+                )
+            setattr(self, key, value)
+        return self
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Options as JSON values, and learned arrays. What ships with the package is not repeated."""

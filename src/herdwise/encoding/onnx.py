@@ -46,6 +46,7 @@ class OnnxEncoder(Encoder):
     """
 
     name = "onnx"
+    local_options = ("cache_dir", "weights", "threads")
 
     def __init__(
         self,

@@ -74,6 +74,8 @@ class RemoteEncoder(Encoder):
     """
 
     name = "remote"
+    local_options = ("api_key", "timeout_s")
+    blocking = True
 
     def __init__(
         self,

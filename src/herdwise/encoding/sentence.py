@@ -29,6 +29,9 @@ class SentenceEncoder(Encoder):
 
     name = "sentence"
 
+    local_options = ("device",)
+    blocking = True
+
     def __init__(self, *, model: str, device: str | None = None, batch_size: int = 32) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size must be 1 or more, not {batch_size}.")
