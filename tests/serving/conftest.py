@@ -181,6 +181,7 @@ async def endpoint(
                 **more,
             )
             listening = socket.create_server(("127.0.0.1", 0))
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             config = uvicorn.Config(
                 create_app(service), log_config=None, access_log=False, lifespan="on", ws="none",
                 timeout_graceful_shutdown=2,
