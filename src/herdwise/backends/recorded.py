@@ -16,7 +16,8 @@ from herdwise.backends.base import Backend, Health
 from herdwise.backends.chat_shape import content_text, read_chunk, read_completion
 from herdwise.core.completion import Chunk, Completion
 from herdwise.core.errors import ConfigError, NoRecordError, OutcomeError
-from herdwise.storage.outcomes import outcome_folder, read_query_texts, read_texts
+from herdwise.storage.recorded_texts import read_recorded_texts
+from herdwise.storage.shipped import outcome_folder
 
 #: A word with the white space before it, the last one with what follows too: joined, they are the text.
 _WORD = re.compile(r"\s*\S+(?:\s+\Z)?|\s+\Z")
@@ -75,19 +76,13 @@ def read_archive(outcomes: str | os.PathLike[str] = "mmlu_pro") -> Archive:
 
 @functools.lru_cache(maxsize=4)
 def _read(folder: str) -> Archive:
-    texts = read_texts(folder)
-    if not texts:
-        raise OutcomeError(
-            "there is no recorded text.",
-            file=os.path.join(folder, "texts.parquet"),
-            remedy="Only a folder with texts.parquet can be replayed.",
-        )
-    questions = read_query_texts(folder, {query_id for query_id, _ in texts})
+    recorded = read_recorded_texts(folder)
     ids: dict[str, tuple[str, ...]] = {}
-    for query_id, question in questions.items():
+    for query_id, question in recorded.questions.items():
         key = normalise(question)
         ids[key] = (*ids.get(key, ()), query_id)
-    return Archive(os.path.basename(folder), ids, questions, texts)
+    texts = {(query_id, candidate): text for query_id, candidate, text in recorded.texts}
+    return Archive(os.path.basename(folder), ids, recorded.questions, texts)
 
 
 def sample_questions(

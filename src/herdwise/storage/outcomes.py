@@ -21,30 +21,9 @@ import pyarrow.parquet as pq
 from herdwise.core.errors import OutcomeError
 from herdwise.core.outcomes import NUMERIC_COLUMNS, OutcomeTable
 from herdwise.storage.candidates_csv import read_candidates, write_candidates
-
-#: Outcome folders that ship with the package, reachable by name.
-SHIPPED = ("mmlu_pro",)
+from herdwise.storage.shipped import outcome_folder
 
 _FRACTIONS = ("quality", "correct")
-
-
-def outcome_folder(path_or_name: str | os.PathLike[str]) -> Path:
-    """The folder itself: a path as it stands, or the name of one that ships with the package.
-
-    Raises:
-        OutcomeError: when there is no such folder.
-    """
-    path = Path(path_or_name)
-    if path.is_dir():
-        return path
-    if str(path_or_name) in SHIPPED:
-        return Path(__file__).parent.parent / "data" / str(path_or_name)
-    raise OutcomeError(
-        "there is no such folder.",
-        file=str(path_or_name),
-        remedy=f"Give a folder with queries.parquet, outcomes.parquet and candidates.csv, or a shipped name:"
-        f" {', '.join(SHIPPED)}.",
-    )
 
 
 def read_outcomes(path_or_name: str | os.PathLike[str]) -> OutcomeTable:
@@ -247,7 +226,6 @@ class _Columns:
                 "the file is missing.", file=self._file, remedy="See docs/outcome-folders.md for the format."
             )
         try:
-            # Less memory stays behind than after read_table, whose dataset machinery is not needed here.
             with pq.ParquetFile(path) as file:
                 self._table = file.read()
         except (pa.ArrowException, OSError) as error:

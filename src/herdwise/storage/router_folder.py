@@ -6,6 +6,7 @@ predictor.safetensors
 resources.safetensors
 neighbours.safetensors   vectors and outcomes of the recorded queries, for explanations
 neighbours.json          their texts
+admitted.safetensors     how enlisted candidates follow from the learned ones
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from safetensors.numpy import load, save
 from herdwise.core.errors import ArtefactError
 
 FORMAT = "herdwise-router"
-FORMAT_VERSION = 1
+#: 2 may hold enlisted and removed candidates; a reader of 1 would serve the wrong herd.
+FORMAT_VERSION = 2
+_READABLE = (1, 2)
 _RETRAIN = "Train it again: herdwise train --outcomes DIR --out ROUTER."
 
 
@@ -97,9 +100,9 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
     if manifest.get("format") != FORMAT:
         raise ArtefactError(f"{file} is not of a herdwise router.", remedy=_RETRAIN)
     version = manifest.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in _READABLE:
         raise ArtefactError(
-            f"{file} has format_version {version}, this herdwise reads {FORMAT_VERSION}.",
+            f"{file} has format_version {version}, this herdwise reads 1 to {FORMAT_VERSION}.",
             remedy="Update herdwise, or train the router again.",
         )
     return manifest
