@@ -124,7 +124,7 @@ def test_what_is_spent_is_shown_to_the_policy() -> None:
 
 
 def test_nothing_of_the_opening_situation_is_lost_on_the_way() -> None:
-    course = {"answers", "in_flight", "failures", "spent", "now_s"}
+    course = {"answers", "in_flight", "failures", "spent", "now_s", "belief"}
     kept = [each.name for each in fields(Situation) if each.name not in course]
     # A value of its own in every field, so that one left at its default is noticed.
     start = replace(opening(), **{name: (name,) for name in kept if name != "query"})

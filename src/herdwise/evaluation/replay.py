@@ -2,7 +2,8 @@
 
 The policy is called as ``serving/dispatch`` calls it: at the start, after each of its own Steps, and after
 every event, until it returns Finish. Time is simulated from the recorded latencies; where none was
-recorded an answer comes back at once, in the order of asking.
+recorded an answer comes back at once, in the order of asking. What an answer says reaches the policy
+through ``routing.hearing``, as it does live.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from herdwise.core.errors import HerdwiseError
 from herdwise.routing.base import (
     Answer,
     Ask,
+    Belief,
     Cancel,
     Failure,
     Finish,
@@ -27,6 +29,7 @@ from herdwise.routing.base import (
     Step,
     Wait,
 )
+from herdwise.routing.hearing import hear
 
 #: A policy that has not finished after this many Steps on one query never will.
 MAX_STEPS = 1000
@@ -63,14 +66,18 @@ class Replay:
     Args:
         answered: ``(n,)`` column of the candidate whose answer was returned, -1 = nobody's.
         asks: ``(n, m)`` how often each candidate was asked, cancelled and failed asks included.
+        confidence: ``(n,)`` P(the returned answer is right) as the belief has it at the end, NaN where
+            there is no belief; None when nobody asked for it.
     """
 
     answered: np.ndarray
     asks: np.ndarray
+    confidence: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> Replay:
         """What was done on some of the queries."""
-        return Replay(self.answered[rows], self.asks[rows])
+        sure = None if self.confidence is None else self.confidence[rows]
+        return Replay(self.answered[rows], self.asks[rows], sure)
 
     @property
     def calls(self) -> np.ndarray:
@@ -100,21 +107,26 @@ def replay(policy: Policy, openings: Openings, records: Records) -> Replay:
     n, m = records.ran.shape
     answered = np.full(n, -1, dtype=np.int64)
     asks = np.zeros((n, m), dtype=np.int64)
+    confidence = np.full(n, np.nan)
     for row in range(n):
         opening = openings(row)
         if opening is None:
             continue
         course = _Course(records, row)
         answered[row] = course.run(policy, opening)
+        confidence[row] = course.confidence(int(answered[row]))
         for candidate in course.asked:
             asks[row, candidate] += 1
-    return Replay(answered, asks)
+    return Replay(answered, asks, confidence)
 
 
 class _Course:
     """One query's course."""
 
-    __slots__ = ("answers", "asked", "ends", "failures", "in_flight", "now_s", "records", "row", "usd")
+    __slots__ = (
+        *("answers", "asked", "belief", "ends", "failures", "in_flight"),
+        *("now_s", "records", "row", "usd"),
+    )
 
     def __init__(self, records: Records, row: int) -> None:
         self.records, self.row = records, row
@@ -125,10 +137,12 @@ class _Course:
         self.ends: dict[int, float] = {}
         self.now_s = 0.0
         self.usd: float | None = 0.0
+        self.belief: Belief | None = None
 
     def run(self, policy: Policy, opening: Situation) -> int:
         """Steps until Finish; the column of whose answer was returned, -1 for nobody's."""
         situation = opening
+        self.belief = opening.belief
         for _ in range(MAX_STEPS):
             step = policy.step(situation)
             if isinstance(step, Finish):
@@ -155,6 +169,7 @@ class _Course:
             thread=opening.thread,
             now_s=self.now_s,
             seed=opening.seed,
+            belief=self.belief,
         )
 
     def _carry_out(self, step: Step, policy: Policy) -> None:
@@ -195,25 +210,42 @@ class _Course:
 
     def _arrive(self, ask: InFlight) -> None:
         cost_usd = _known(self.records.cost_usd[self.row, ask.candidate])
+        latency_s = _known(self.records.latency_s[self.row, ask.candidate])
         self.usd = None if self.usd is None or cost_usd is None else self.usd + cost_usd
         recorded = self.records.answers
-        self.answers.append(
-            Answer(
-                ask=ask.ask,
-                candidate=ask.candidate,
-                value=None if recorded is None else recorded[self.row, ask.candidate],
-                latency_s=_known(self.records.latency_s[self.row, ask.candidate]),
-                cost_usd=cost_usd,
+        value = None if recorded is None else recorded[self.row, ask.candidate]
+        if ask.delivering:  # the client has it, whatever it says
+            self.answers.append(
+                Answer(ask.ask, ask.candidate, value=value, latency_s=latency_s, cost_usd=cost_usd)
             )
+            return
+        heard, self.belief = hear(
+            self.belief,
+            self.answers,
+            ask.ask,
+            ask.candidate,
+            value=value,
+            missing="" if recorded is None or value is not None else "unreadable",
+            latency_s=latency_s,
+            cost_usd=cost_usd,
         )
+        if isinstance(heard, Answer):
+            self.answers.append(heard)
+        else:
+            self.failures.append(heard)
 
     def _finish(self, step: Finish, policy: Policy) -> int:
         if step.answer is None:
             return -1
-        for answer in self.answers:
-            if answer.ask == step.answer:
-                return answer.candidate
-        raise HerdwiseError(f"policy {policy.name!r} returned ask {step.answer}, which has no answer.")
+        there = {answer.ask: answer.candidate for answer in self.answers}
+        there |= {failure.ask: failure.candidate for failure in self.failures if failure.returnable}
+        if step.answer not in there:
+            raise HerdwiseError(f"policy {policy.name!r} returned ask {step.answer}, which has no answer.")
+        return there[step.answer]
+
+    def confidence(self, answered: int) -> float:
+        """P(right) of the returned answer; NaN where there is no belief."""
+        return math.nan if self.belief is None or answered < 0 else self.belief.trust(answered)
 
 
 def _known(value: float) -> float | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -49,9 +49,11 @@ class Failure:
     Args:
         ask: the ask's number.
         candidate: position in the herd.
-        kind: the error's ``kind`` (see core.errors), "refused" or "empty".
+        kind: the error's ``kind`` (see core.errors), or why an answer is none: "refused", "empty",
+            "unreadable", "malformed", "truncated".
         message: for people.
         delivered: text that the client already has of it.
+        returnable: whether it holds text all the same, to be returned when nobody has an answer.
     """
 
     ask: int
@@ -59,6 +61,7 @@ class Failure:
     kind: str
     message: str = ""
     delivered: str = ""
+    returnable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,28 @@ class Thread:
     tool_loop: bool = False
 
 
+class Belief(Protocol):
+    """What the answers heard so far say of each answer's chance to be right. Immutable.
+
+    ``herdwise.prediction.fusion`` learns one; candidates are positions in the situation's herd.
+    """
+
+    def observe(self, candidate: int, value: str | None) -> Belief:
+        """After one more answer; None = it gave none that could be read."""
+
+    def posterior(self) -> dict[str, float]:
+        """Value -> P(it is right), over the values heard; what is missing to 1 is for unheard ones."""
+
+    def best(self) -> tuple[str | None, float]:
+        """The likeliest value and its P(right); (None, 0.0) before any was heard."""
+
+    def trust(self, candidate: int) -> float:
+        """P(this candidate's answer is right): of the value it gave, or expected while it gave none."""
+
+    def gain(self, candidates: np.ndarray) -> np.ndarray:
+        """Expected increase of ``best()``'s P(right) by asking each of them next, ``(k,)``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Situation:
     """All that a policy may know.
@@ -106,6 +131,8 @@ class Situation:
         thread: the conversation.
         now_s: seconds since the request began.
         seed: for policies that explore.
+        belief: after all answers so far, or None where nothing was learned from recorded answers, or
+            where the policy does not consult.
     """
 
     query: Query
@@ -123,6 +150,7 @@ class Situation:
     thread: Thread = field(default_factory=Thread)
     now_s: float = 0.0
     seed: int = 0
+    belief: Belief | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +208,10 @@ class Policy(ABC):
     """Situation -> Step. Holds options only; never I/O, never state between requests."""
 
     name: ClassVar[str]
+    #: Whether it looks at answers before one is delivered: only then is ``Situation.belief`` filled.
+    consults: ClassVar[bool] = False
+    #: Whether it can do nothing without a belief that was learned from recorded answers.
+    needs_belief: ClassVar[bool] = False
 
     @abstractmethod
     def step(self, situation: Situation) -> Step:
@@ -188,6 +220,14 @@ class Policy(ABC):
     def options(self) -> dict[str, Any]:
         """Constructor arguments as JSON values, for a saved router."""
         return {}
+
+    def spectrum(self, n_candidates: int) -> Sequence[Policy]:
+        """The same policy from frugal to lavish, for a cost-quality curve.
+
+        Empty where ``goals.cost_weight`` alone trades quality against cost.
+        """
+        del n_candidates
+        return ()
 
 
 POLICIES: Registry[Policy] = Registry("policy", "herdwise.policies")

@@ -1,0 +1,93 @@
+"""Cascade: ask from cheap to dear until an answer can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from herdwise.core.errors import ConfigError
+from herdwise.routing.base import Ask, Policy, Situation, Step, Wait
+from herdwise.routing.consulting import (
+    belief_of,
+    by_cost,
+    by_quality,
+    open_candidates,
+    over,
+    settle,
+)
+
+_ORDERS = ("cost", "utility")
+
+
+class Cascade(Policy):
+    """One candidate at a time; the next is asked while P(right) of the likeliest answer is too low.
+
+    P(right) is of all answers so far together, so that a second opinion that agrees ends the cascade.
+    Where nothing was learned from recorded answers only the predictors' confidence is to be had:
+    who is predicted below the threshold is passed over, since no answer of theirs would be believed.
+    Sources: Chen et al., FrugalGPT (2023); Aggarwal et al., AutoMix (2024).
+
+    Args:
+        threshold: P(right) that is enough, in (0, 1].
+        order: "cost", from cheap to dear by the goals' kind of cost (or the first that is known of
+            everybody), or "utility", the best first.
+        most: candidates asked at most; None = all admitted.
+
+    Raises:
+        ConfigError: when an option is out of range.
+    """
+
+    name: ClassVar[str] = "cascade"
+    consults: ClassVar[bool] = True
+
+    def __init__(self, threshold: float = 0.7, order: str = "cost", most: int | None = None) -> None:
+        if not 0 < threshold <= 1:
+            raise ConfigError(f"cascade: threshold {threshold} is not in (0, 1].")
+        if order not in _ORDERS:
+            raise ConfigError(
+                f"cascade: there is no order {order!r}.", remedy=f"Known: {', '.join(_ORDERS)}."
+            )
+        if most is not None and most < 1:
+            raise ConfigError(f"cascade: most {most} is below 1.")
+        self.threshold, self.order, self.most = threshold, order, most
+
+    def step(self, situation: Situation) -> Step:
+        """See ``Policy.step``."""
+        belief = belief_of(situation)
+        if ended := over(situation):
+            return settle(situation, belief, ended)
+        if situation.in_flight:
+            return Wait(situation.goals.max_seconds)
+        if situation.answers:
+            _, p = belief.best()
+            p = max(p, *(belief.trust(answer.candidate) for answer in situation.answers))
+            if p >= self.threshold:
+                return settle(situation, belief, f"P(right) {p:.2f} is enough")
+        if self.most is not None and situation.spent.calls >= self.most:
+            return settle(situation, belief, f"{self.most} were asked")
+        left = self._order(situation, open_candidates(situation))
+        if not left:
+            return settle(situation, belief, "nobody else may be asked")
+        return Ask((left[0],))
+
+    def _order(self, situation: Situation, left: np.ndarray) -> list[int]:
+        if situation.belief is None and len(left):
+            quality = situation.estimates.quality[left]
+            good = left[quality >= self.threshold]
+            if not len(good):
+                # The dearest step of the cascade is the best guess there is; a failure leads to the next.
+                return [] if situation.answers else by_quality(situation, left)
+            left = good
+        return by_quality(situation, left) if self.order == "utility" else by_cost(situation, left)
+
+    def options(self) -> dict[str, Any]:
+        """See ``Policy.options``."""
+        return {"threshold": self.threshold, "order": self.order, "most": self.most}
+
+    def spectrum(self, n_candidates: int) -> Sequence[Policy]:
+        """Thresholds from one that any answer reaches to one that next to none does."""
+        del n_candidates
+        levels = (0.02, 0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97)
+        return [Cascade(level, self.order, self.most) for level in levels]

@@ -1,0 +1,100 @@
+"""Consult: ask while one more answer is worth its cost; return the fused answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from herdwise.core.errors import ConfigError
+from herdwise.routing.base import Ask, Policy, Situation, Step, Wait
+from herdwise.routing.consulting import (
+    affordable,
+    belief_of,
+    cost_of,
+    known_cost,
+    open_candidates,
+    over,
+    settle,
+)
+
+
+class Consult(Policy):
+    """One-step look-ahead on the belief over answers.
+
+    After each answer: the expected gain of P(right) by asking each further candidate, less
+    ``goals.cost_weight`` x its cost. The best is asked, until nobody's gain exceeds its cost, or
+    ``min_gain``, which stops where cost has no weight.
+
+    Args:
+        min_gain: expected gain of P(right), after cost, below which nobody is asked any more.
+        enough: P(right) at which the consultation is over, in (0, 1].
+        by: "gain", the greatest gain after cost first, or "ratio", the greatest gain per cost first.
+        parallel: candidates asked at once, in rounds: the fewer rounds, the sooner the answer.
+
+    Raises:
+        ConfigError: when an option is out of range.
+    """
+
+    name: ClassVar[str] = "consult"
+    consults: ClassVar[bool] = True
+    needs_belief: ClassVar[bool] = True
+
+    def __init__(
+        self, min_gain: float = 0.002, enough: float = 1.0, by: str = "gain", parallel: int = 1
+    ) -> None:
+        if not 0 <= min_gain < 1:
+            raise ConfigError(f"consult: min_gain {min_gain} is not in [0, 1).")
+        if not 0 < enough <= 1:
+            raise ConfigError(f"consult: enough {enough} is not in (0, 1].")
+        if by not in ("gain", "ratio"):
+            raise ConfigError(f"consult: by {by!r} is not known.", remedy="Known: gain, ratio.")
+        if parallel < 1:
+            raise ConfigError(f"consult: parallel {parallel} is below 1.")
+        self.min_gain, self.enough, self.by, self.parallel = min_gain, enough, by, parallel
+
+    def step(self, situation: Situation) -> Step:
+        """See ``Policy.step``."""
+        belief = belief_of(situation)
+        if ended := over(situation):
+            return settle(situation, belief, ended)
+        if situation.in_flight:
+            return Wait(situation.goals.max_seconds)
+        _, p = belief.best()
+        if situation.answers and p >= self.enough:
+            return settle(situation, belief, f"P(right) {p:.2f} is enough")
+        left = open_candidates(situation)
+        if not len(left):
+            return settle(situation, belief, f"P(right) {p:.2f}, and nobody else may be asked")
+        gain = belief.gain(left)
+        net = gain - self._price(situation, left)
+        rank = gain / known_cost(situation)[left] if self.by == "ratio" else net
+        order = np.argsort(-rank, kind="stable")
+        if situation.answers:
+            order = order[net[order] > self.min_gain]
+        if not len(order):
+            return settle(situation, belief, f"P(right) {p:.2f}, and nobody else is worth asking")
+        return Ask(tuple(affordable(situation, [int(left[i]) for i in order[: self.parallel]])))
+
+    def _price(self, situation: Situation, left: np.ndarray) -> np.ndarray:
+        goals = situation.goals
+        if not goals.cost_weight:
+            return np.zeros(len(left))
+        # Whose cost is unknown is not admitted where cost has a weight (see utility.utilities).
+        return np.asarray(goals.cost_weight * cost_of(situation, goals.cost_kind)[left])
+
+    def options(self) -> dict[str, Any]:
+        """See ``Policy.options``."""
+        return {
+            "min_gain": self.min_gain,
+            "enough": self.enough,
+            "by": self.by,
+            "parallel": self.parallel,
+        }
+
+    def spectrum(self, n_candidates: int) -> Sequence[Policy]:
+        """Least gains from one that ends after the first answer to none at all."""
+        del n_candidates
+        gains = (0.3, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.0005, 0.0)
+        return [Consult(gain, self.enough, self.by, self.parallel) for gain in gains]

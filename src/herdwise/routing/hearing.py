@@ -1,0 +1,118 @@
+"""What a policy hears of an answer: its value, or why it is none. One function for replay and dispatch."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from herdwise.answers.agree import same_answer
+from herdwise.answers.choice import LETTERS, read_choice
+from herdwise.answers.extract import final_answer, normal_form, read_code
+from herdwise.answers.refusal import read_refusal
+from herdwise.core.query import Query
+from herdwise.routing.base import Answer, Belief, Failure
+
+#: Why an answer is none -> what is said of it.
+MISSING = {
+    "empty": "the answer is empty",
+    "refused": "the candidate declined",
+    "unreadable": "the answer names none of the options",
+    "malformed": "the answer is not the JSON that was asked for",
+    "truncated": "the answer was cut off",
+}
+_OPTION = re.compile(r"^[ \t]*\(?([A-Z])[.):][ \t]+(\S.*)$", re.MULTILINE)
+_CUT_OFF = frozenset({"length", "max_tokens", "MAX_TOKENS", "model_length"})
+
+
+def options_of(text: str) -> list[str]:
+    """The options that a question offers, lettered from A in order; empty where it offers none.
+
+    >>> options_of("Which one?\\nA. red\\nB. blue")
+    ['red', 'blue']
+    """
+    found: list[str] = []
+    for match in _OPTION.finditer(text):
+        if match[1] == LETTERS[len(found)]:
+            found.append(match[2].strip())
+            if len(found) == len(LETTERS):
+                break
+        elif match[1] == "A":
+            found = [match[2].strip()]  # an example's options stood before the question's own
+    return found if len(found) > 1 else []
+
+
+def read_value(query: Query, text: str, finish_reason: str | None = None) -> tuple[str | None, str]:
+    """What a completion answers, in the form in which answers are compared.
+
+    A letter where the query offers options (never a mere guess at one), canonical JSON where it demands a
+    schema, else the stated answer in normal form.
+
+    Args:
+        query: what was asked.
+        text: the whole completion.
+        finish_reason: as the upstream stated it.
+
+    Returns:
+        The value and ""; or None and a key of ``MISSING``.
+    """
+    refusal = read_refusal(text)
+    if refusal == "empty":
+        return None, "empty"
+    if query.json_schema:
+        return _read_json(text)
+    options = options_of(query.text)
+    if options:
+        choice = read_choice(text, options=options)
+        if choice is not None and choice.sure:
+            return choice.letter, ""
+        return None, "refused" if refusal == "refused" else "unreadable"
+    if refusal == "refused":
+        return None, "refused"
+    if finish_reason in _CUT_OFF and query.max_output_tokens is None:
+        return None, "truncated"
+    value = normal_form(final_answer(text))
+    return (value, "") if value else (None, "empty")
+
+
+def hear(
+    belief: Belief | None,
+    answers: list[Answer],
+    ask: int,
+    candidate: int,
+    *,
+    value: str | None,
+    missing: str = "",
+    text: str = "",
+    latency_s: float | None = None,
+    cost_usd: float | None = None,
+) -> tuple[Answer | Failure, Belief | None]:
+    """One answer that came back: what the policy is told of it, and the belief after it.
+
+    A value that says the same as an earlier one (1,000 and 1000.0) is given that one's wording.
+
+    Args:
+        belief: before it; None where none was learned.
+        answers: those heard before it.
+        ask, candidate: the ask's number and the candidate's position.
+        value, missing: as ``read_value`` gives them; both empty where answers can't be told apart.
+        text, latency_s, cost_usd: see ``Answer``.
+    """
+    if missing:
+        told = Failure(ask, candidate, missing, MISSING[missing], returnable=bool(text) or missing != "empty")
+        return told, None if belief is None else belief.observe(candidate, None)
+    trust: float | None = None
+    if value is not None:
+        alike = (a.value for a in answers if same_answer(a.value, value))
+        value = next(alike, value)
+        belief = None if belief is None else belief.observe(candidate, value)
+        trust = None if belief is None else belief.trust(candidate)
+    return Answer(ask, candidate, text, value, trust, latency_s, cost_usd), belief
+
+
+def _read_json(text: str) -> tuple[str | None, str]:
+    body = read_code(text, "json") or text
+    try:
+        return msgspec.json.encode(msgspec.json.decode(body.strip()), order="sorted").decode(), ""
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None, "malformed"
