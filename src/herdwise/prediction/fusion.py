@@ -1,0 +1,153 @@
+"""Fusion: several answers to one, with the calibrated probability that it is right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from herdwise.core.errors import ArtefactError, InputError
+from herdwise.prediction.belief import Belief, Reading
+from herdwise.prediction.fusion_network import Batch, Parameters, forward
+from herdwise.prediction.fusion_training import train
+from herdwise.prediction.votes import Votes
+
+#: Trust in a prediction ends here: odds beyond 49 to 1 count as that.
+_FLOOR = 0.02
+
+
+class Fusion:
+    """The posterior over the values that were said, learned from recorded answers.
+
+    Candidates are named by their position in the herd of the training data; whoever never gave an answer there
+    takes no part. See ``fusion_network`` for the form, ``fusion_training`` for how it is learned.
+
+    Args:
+        hidden: hidden units of the network.
+        n_epochs: passes over the training queries.
+        learning_rate, decay, share_whole, next_weight: see ``fusion_training.train``.
+    """
+
+    def __init__(
+        self,
+        hidden: int = 32,
+        n_epochs: int = 30,
+        learning_rate: float = 4e-3,
+        decay: float = 3e-3,
+        share_whole: float = 0.25,
+        next_weight: float = 0.3,
+    ) -> None:
+        self.hidden, self.n_epochs, self.learning_rate = hidden, n_epochs, learning_rate
+        self.decay, self.share_whole, self.next_weight = decay, share_whole, next_weight
+
+    def fit(self, quality: np.ndarray, answers: np.ndarray, predicted: np.ndarray, *, seed: int = 0) -> Self:
+        """Learn.
+
+        Args:
+            quality: ``(n, m)`` in [0, 1], NaN = not run.
+            answers: ``(n, m)`` objects: normal forms (str), None where no answer could be read.
+            predicted: ``(n, m)`` quality foretold by a fit without that row (``Predictor.left_out_``).
+            seed: the same seed gives the same fusion.
+
+        Raises:
+            InputError: when shapes differ, or no graded answer is recorded.
+        """
+        votes = Votes.of(answers, quality)
+        predicted = np.asarray(predicted, dtype=np.float32)
+        if predicted.shape != votes.said.shape:
+            raise InputError(f"predicted {predicted.shape} and answers {votes.said.shape} must be alike.")
+        odds = _log_odds(predicted)
+        self.centre_ = np.nan_to_num(np.nanmean(odds, axis=0)).astype(np.float32)
+        self.speaks_ = (votes.said >= 0).any(axis=0)
+        rng = np.random.default_rng(seed)
+        self.parameters_: Parameters = train(
+            votes,
+            self._centred(odds),
+            hidden=self.hidden,
+            n_epochs=self.n_epochs,
+            learning_rate=self.learning_rate,
+            decay=self.decay,
+            share_whole=self.share_whole,
+            next_weight=self.next_weight,
+            rng=rng,
+        )
+        return self
+
+    @property
+    def n_candidates(self) -> int:
+        """Number of candidates learned, m."""
+        return len(self.speaks_)
+
+    def belief(self, predicted: np.ndarray) -> Belief:
+        """What is believed of one query before anybody was asked.
+
+        Args:
+            predicted: ``(m,)`` predicted quality, NaN where unknown (counts as the candidate's usual one).
+        """
+        predicted = np.asarray(predicted, dtype=np.float32)
+        if predicted.shape != (self.n_candidates,):
+            raise InputError(
+                f"predicted {predicted.shape} is not one value for {self.n_candidates} candidates."
+            )
+        return Belief.start(Reading.of(self.parameters_, self._centred(_log_odds(predicted)), self.speaks_))
+
+    def posteriors(self, votes: Votes, predicted: np.ndarray, heard: np.ndarray | None = None) -> np.ndarray:
+        """Of many queries at once: ``(n, K + 1)`` probability of each value, the last for "none of those".
+
+        Args:
+            votes: what was said (``right`` is not looked at).
+            predicted: ``(n, m)`` predicted quality.
+            heard: ``(n, m)`` bool, whose answers are known; default: all that ran.
+        """
+        odds = self._centred(_log_odds(np.asarray(predicted, dtype=np.float32)))
+        everyone = np.ones(votes.said.shape, dtype=bool) if heard is None else heard
+        said = np.where(self.speaks_, votes.said, -2).astype(np.int16)
+        width = votes.right.shape[1] - 1
+        parts = [
+            forward(self.parameters_, Batch(said[rows], odds[rows], everyone[rows], width)).probability
+            for rows in np.array_split(np.arange(len(said)), max(len(said) // 512, 1))
+        ]
+        return np.concatenate(parts)
+
+    def _centred(self, odds: np.ndarray) -> np.ndarray:
+        centred: np.ndarray = np.nan_to_num(odds - self.centre_)
+        return centred
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Constructor arguments as JSON values, and fitted arrays."""
+        options = {
+            name: getattr(self, name)
+            for name in ("hidden", "n_epochs", "learning_rate", "decay", "share_whole", "next_weight")
+        }
+        arrays = {"centre_": self.centre_, "speaks_": self.speaks_.astype(np.uint8)}
+        return options, {**arrays, **{f"network.{k}": v for k, v in self.parameters_.items()}}
+
+    @classmethod
+    def from_state(cls, options: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        """Rebuild from ``state``.
+
+        Raises:
+            ArtefactError: when an array is missing.
+        """
+        fusion = cls(**options)
+        try:
+            fusion.centre_ = np.asarray(arrays["centre_"])
+            fusion.speaks_ = np.asarray(arrays["speaks_"]).astype(bool)
+            fusion.parameters_ = {
+                name.removeprefix("network."): np.asarray(value)
+                for name, value in arrays.items()
+                if name.startswith("network.")
+            }
+            fusion.parameters_["readout"]
+        except KeyError as error:
+            raise ArtefactError(
+                f"the saved fusion lacks the array {error}.", remedy="Train the router again."
+            ) from error
+        return fusion
+
+
+def _log_odds(predicted: np.ndarray) -> np.ndarray:
+    p = np.clip(predicted, _FLOOR, 1.0 - _FLOOR)
+    odds: np.ndarray = np.log(p / (1.0 - p)).astype(np.float32)
+    return odds
