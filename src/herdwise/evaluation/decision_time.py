@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # comes with scikit-learn
+from threadpoolctl import threadpool_limits
 
 from herdwise.core.decision import Goals
 from herdwise.core.query import Query

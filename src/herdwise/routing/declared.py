@@ -12,7 +12,7 @@ from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.decision import Estimates, Goals
 from herdwise.core.errors import UnknownNameError
 from herdwise.core.query import Query
-from herdwise.routing.base import Situation
+from herdwise.routing.base import Belief, Situation
 from herdwise.routing.constraints import ANSWER_TOKENS, HerdFacts
 from herdwise.routing.explain import Neighbour
 from herdwise.routing.ranker import scene
@@ -45,6 +45,11 @@ class DeclaredRouter:
         """The candidates, in column order."""
         return self._herd
 
+    @property
+    def blocking(self) -> bool:
+        """Never: what is declared is at hand."""
+        return False
+
     def estimate_one(self, query: Query) -> Estimates:
         """Declared quality; cost from declared prices and an assumed answer of ``ANSWER_TOKENS``."""
         facts = self._facts
@@ -62,6 +67,11 @@ class DeclaredRouter:
     def situation(self, query: Query, goals: Goals, estimates: Estimates | None = None) -> Situation:
         """See ``Ranker.situation``."""
         return scene(self._facts, query, goals, estimates or self.estimate_one(query))
+
+    def belief(self, estimates: Estimates) -> Belief | None:
+        """Nothing was recorded yet, so nothing is believed."""
+        del estimates
+        return None
 
     def explain(self, query: Query, k: int = 5) -> tuple[Neighbour, ...]:
         """Nothing was recorded yet: always empty."""

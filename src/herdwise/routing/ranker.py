@@ -9,7 +9,7 @@ import numpy as np
 from herdwise.core.candidate import Herd
 from herdwise.core.decision import Estimates, Goals
 from herdwise.core.query import Query
-from herdwise.routing.base import Situation
+from herdwise.routing.base import Belief, Situation
 from herdwise.routing.constraints import HerdFacts, admit, refuse_empty
 from herdwise.routing.explain import Neighbour
 from herdwise.routing.utility import utilities
@@ -22,6 +22,10 @@ class Ranker(Protocol):
     def herd(self) -> Herd:
         """The candidates, in column order."""
 
+    @property
+    def blocking(self) -> bool:
+        """Whether predicting waits for somebody else (a remote encoder): then call it off an event loop."""
+
     def estimate_one(self, query: Query) -> Estimates:
         """Predictions for one query."""
 
@@ -32,6 +36,9 @@ class Ranker(Protocol):
             NoCandidateError: when nobody meets the constraints.
             UnknownCostError: when cost counts and none is known.
         """
+
+    def belief(self, estimates: Estimates) -> Belief | None:
+        """What is believed of a query's answers before any came; None where no fusion was learned."""
 
     def explain(self, query: Query, k: int = 5) -> tuple[Neighbour, ...]:
         """The nearest recorded queries; empty where none are kept."""

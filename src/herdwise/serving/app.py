@@ -68,10 +68,13 @@ def serve(service: Service, *, on_ready: Callable[[str], None] | None = None) ->
         ConfigError: when the address may not or cannot be listened on, or the ledger can't be opened.
     """
     import uvicorn
+    from threadpoolctl import threadpool_limits
 
     settings = service.settings
     check_bind(settings.host, settings.api_keys)
     configure_logging(settings)
+    # One decision is too small to share between cores; waiting for a second one costs milliseconds.
+    threadpool_limits(1, user_api="blas")
     if service.ledger is not None:
         service.ledger.start(service.ranker.herd)
     listening = _listen(settings.host, settings.port)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +15,7 @@ import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
 from herdwise.core.completion import Chunk
-from herdwise.core.errors import BackendError, HerdwiseError, TimeoutError_
+from herdwise.core.errors import BackendError, HerdwiseError, RequestError, TimeoutError_
 from herdwise.serving.access import Keys, read_body
 from herdwise.serving.asking import ClientGoneError
 from herdwise.serving.course import Course, LiveAsk, decision_ids
@@ -31,6 +33,8 @@ _DIRECT = Direct()
 _NOT_POST = wire_error(
     "only POST is possible here.", status=405, code="method_not_allowed", headers={"allow": "POST"}
 )
+#: A line that clients of server-sent events skip; it keeps proxies from closing a silent stream.
+_COMMENT = b": consulting\n\n"
 _encode = msgspec.json.Encoder().encode
 _Headers = list[tuple[bytes, bytes]]
 
@@ -57,7 +61,7 @@ class ChatEndpoint:
             if raw is None:
                 return
             request = read_chat(raw, _own_headers(scope["headers"]), self._service)
-            course = self._begin(request, started_at)
+            course = await self._begin(request, started_at)
         except HerdwiseError as error:
             await send_error(send, from_exception(error))
             return
@@ -67,12 +71,20 @@ class ChatEndpoint:
             return
         await _Exchange(self._service, self._dispatcher, request, course, send).run(receive)
 
-    def _begin(self, request: ChatRequest, started_at: float) -> Course:
+    async def _begin(self, request: ChatRequest, started_at: float) -> Course:
         ranker, candidate = self._service.ranker, request.candidate
         if candidate is not None:
             situation = direct_situation(ranker.herd, request.query, request.goals, candidate)
+        elif ranker.blocking:
+            situation = await asyncio.to_thread(ranker.situation, request.query, request.goals)
         else:
             situation = ranker.situation(request.query, request.goals)
+            policy = self._service.policies[request.policy]
+            if policy.consults:
+                belief = ranker.belief(situation.estimates)
+                if belief is None and policy.needs_belief:
+                    raise _nothing_believed(request)
+                situation = replace(situation, belief=belief)
         return Course(
             id=next(self._ids),
             situation=situation,
@@ -119,6 +131,7 @@ class _Exchange:
         course, request = self._course, self._request
         policy = _DIRECT if request.candidate is not None else self._service.policies[request.policy]
         problem: Exception | None = None
+        alive = asyncio.create_task(self._keep_alive()) if course.stream and policy.consults else None
         try:
             await self._dispatcher.carry_out(course, policy, self._deliver)
         except ClientGoneError:
@@ -129,6 +142,9 @@ class _Exchange:
             logger.exception("a request failed", extra={"decision_id": course.id})
             problem = error
         finally:
+            if alive is not None:
+                alive.cancel()
+                await asyncio.wait([alive])
             self._record()
         if course.status == "answered":
             await self._reply()
@@ -165,15 +181,29 @@ class _Exchange:
         return from_failures(problems, reason=course.reason, timed_out=course.timed_out)
 
     async def _deliver(self, course: Course, ask: LiveAsk, chunk: Chunk) -> None:
-        another = self._begun and ask is not self._beginner
+        another = self._beginner is not None and ask is not self._beginner
         first = self._first if another else {}
         body = chunk_body(course, ask, chunk, first=first, include_usage=self._request.include_usage)
         if body is None:
             return
-        if not self._begun:
-            await self._begin_stream(ask.candidate)
+        if self._beginner is None:
             self._first, self._beginner = body, ask
+            if not self._begun:
+                await self._begin_stream(ask.candidate)
         await self._send_part(_event(body))
+
+    async def _keep_alive(self) -> None:
+        """Comments while several are consulted and nothing can be delivered yet.
+
+        The first waits, so that what is soon decided has headers that name its candidate.
+        """
+        with contextlib.suppress(ClientGoneError):  # whoever watches for the client's leaving ends it
+            while self._beginner is None:
+                await asyncio.sleep(self._service.settings.keep_alive_s)
+                if self._beginner is None:
+                    if not self._begun:
+                        await self._begin_stream(None)
+                    await self._send_part(_COMMENT)
 
     async def _begin_stream(self, candidate: str | None) -> None:
         self._begun = True
@@ -187,7 +217,9 @@ class _Exchange:
 
     async def _reply(self) -> None:
         course = self._course
-        told = explanation(course, self._service.ranker) if self._request.explain else None
+        told = None
+        if self._request.explain:  # a search over all recorded queries, so not on the loop
+            told = await asyncio.to_thread(explanation, course, self._service.ranker)
         candidate = course.returned.candidate if course.returned else None
         if course.stream:
             if not self._begun:
@@ -229,6 +261,17 @@ class _Exchange:
             await self._send_raw(message)
         except OSError as error:
             raise ClientGoneError from error
+
+
+def _nothing_believed(request: ChatRequest) -> RequestError:
+    return RequestError(
+        f"policy {request.policy!r} needs to know what answers are worth, and no router that learned it is"
+        " loaded.",
+        param="model" if request.model.startswith("auto/") else "herdwise.policy",
+        code="no_fusion",
+        remedy="Train one from outcomes that have answers (herdwise train --outcomes DIR --out ROUTER), and"
+        " name it in the config under router:; or ask for auto/cascade or auto/vote.",
+    )
 
 
 async def send_error(send: Send, error: WireError, headers: _Headers | None = None) -> None:

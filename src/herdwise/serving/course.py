@@ -14,7 +14,8 @@ import numpy as np
 
 from herdwise.core.completion import Chunk, Completion, Usage
 from herdwise.core.errors import BackendError, NoRecordError, OverloadedError, UnreachableError
-from herdwise.routing.base import Answer, Failure, InFlight, Situation, Spent
+from herdwise.routing.base import Answer, Belief, Failure, InFlight, Situation, Spent
+from herdwise.routing.hearing import hear
 from herdwise.serving.records import AskRecord, DecisionRecord, Status
 
 
@@ -89,6 +90,22 @@ class LiveAsk:
             self.latency_s = time.perf_counter() - self.started_at
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one answer said to a policy that consults, for the explanation.
+
+    Args:
+        value: the answer in the form in which answers are compared, None = none could be read.
+        missing: why not.
+        leading, confidence: the likeliest value after it, and its P(right); None where nothing is believed.
+    """
+
+    value: str | None
+    missing: str | None
+    leading: str | None
+    confidence: float | None
+
+
 @dataclass(slots=True)
 class Course:
     """One request, from the decision to the answer.
@@ -118,6 +135,8 @@ class Course:
     asks: list[LiveAsk] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    heard: dict[int, Heard] = field(default_factory=dict)
+    belief: Belief | None = None
     returned: LiveAsk | None = None
     status: Status = "open"
     reason: str = ""
@@ -125,6 +144,9 @@ class Course:
     waited_s: float = 0.0
     waiting_since: float | None = None
     ended_at: float | None = None
+
+    def __post_init__(self) -> None:
+        self.belief = self.situation.belief
 
     @property
     def calls(self) -> int:
@@ -194,20 +216,24 @@ class Course:
             failures=tuple(self.failures),
             spent=Spent(self.cost_usd(ended_only=True), elapsed_s, len(self.asks)),
             now_s=elapsed_s,
+            belief=self.belief,
         )
 
-    def settle(self, ask: LiveAsk) -> None:
-        """Note an ask that has ended, so that the policy hears of it. A cancelled one is no event."""
+    def settle(self, ask: LiveAsk, value: str | None = None, missing: str = "") -> None:
+        """Note an ask that has ended, so that the policy hears of it. A cancelled one is no event.
+
+        Args:
+            ask: which.
+            value, missing: what its answer says, where nobody has it yet (see ``routing.hearing``).
+        """
         if ask.status == "answered":
-            self.answers.append(
-                Answer(
-                    ask.number,
-                    ask.position,
-                    ask.text,
-                    latency_s=ask.latency_s,
-                    cost_usd=self.cost_of(ask),
+            cost_usd = self.cost_of(ask)
+            if ask.deliver:
+                self.answers.append(
+                    Answer(ask.number, ask.position, ask.text, latency_s=ask.latency_s, cost_usd=cost_usd)
                 )
-            )
+            else:
+                self._hear(ask, value, missing, cost_usd)
         elif ask.status == "failed" and ask.error is not None:
             self.failures.append(
                 Failure(
@@ -218,6 +244,26 @@ class Course:
                     self.delivered_text() if ask.delivered else "",
                 )
             )
+
+    def _hear(self, ask: LiveAsk, value: str | None, missing: str, cost_usd: float | None) -> None:
+        told, self.belief = hear(
+            self.belief,
+            self.answers,
+            ask.number,
+            ask.position,
+            value=value,
+            missing=missing,
+            text=ask.text,
+            latency_s=ask.latency_s,
+            cost_usd=cost_usd,
+        )
+        if isinstance(told, Answer):
+            self.answers.append(told)
+            value = told.value
+        else:
+            self.failures.append(told)
+        leading, confidence = (None, None) if self.belief is None else self.belief.best()
+        self.heard[ask.number] = Heard(value, missing or None, leading, confidence)
 
     def finish(self, status: Status, reason: str, returned: LiveAsk | None = None) -> None:
         """The request is over."""

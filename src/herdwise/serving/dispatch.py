@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from herdwise.core.completion import Chunk
@@ -16,6 +17,7 @@ from herdwise.core.errors import HerdwiseError, UnreachableError
 from herdwise.routing.base import Ask, Cancel, Finish, Policy, Wait
 from herdwise.serving.asking import ClientGoneError, run_ask
 from herdwise.serving.course import Course, LiveAsk
+from herdwise.serving.reading import ask_value
 from herdwise.serving.service import Service
 
 #: Sends one chunk to the client; awaits while the client is slow.
@@ -54,6 +56,11 @@ class Dispatcher:
         """
         settings, goals = self._service.settings, course.situation.goals
         limit_s = min(settings.request_timeout_s, goals.max_seconds or settings.request_timeout_s)
+        if policy.consults:
+            # It plans by the limits that hold, so that it ends with an answer before they end it.
+            calls = min(settings.max_attempts, goals.max_calls or settings.max_attempts)
+            goals = goals.replace(max_calls=calls, max_seconds=limit_s)
+            course.situation = replace(course.situation, goals=goals)
         self.open[course.id] = course
         try:
             async with asyncio.timeout(limit_s) as timeout:
@@ -63,7 +70,8 @@ class Dispatcher:
                 course.finish("failed", "internal error")
                 raise
             course.timed_out = True
-            course.finish("failed", f"the request's time ({limit_s:g} s) ran out")
+            if not await self._last_word(course, policy, deliver):
+                course.finish("failed", f"the request's time ({limit_s:g} s) ran out")
         except (asyncio.CancelledError, ClientGoneError):
             course.finish("cancelled", "the client went away")
             raise
@@ -97,6 +105,17 @@ class Dispatcher:
                 await self._finish(course, step, deliver)
                 return
         raise HerdwiseError(f"policy {course.policy!r} did not finish within {_MOST_STEPS} steps.")
+
+    async def _last_word(self, course: Course, policy: Policy, deliver: Deliver) -> bool:
+        """At the deadline: a policy that has consulted ends with what it heard. Whether it did."""
+        await self._close(ask for ask in course.asks if ask.status == "open")
+        if not policy.consults or course.returned is not None:
+            return False
+        step = policy.step(course.now())
+        if not isinstance(step, Finish) or step.answer is None:
+            return False
+        await self._finish(course, step, deliver)
+        return True
 
     def _within_budget(self, course: Course, more: int) -> bool:
         goals, limit = course.situation.goals, self._service.settings.max_attempts
@@ -168,7 +187,10 @@ class Dispatcher:
         await run_ask(ask, backend, stream=course.stream, deliver=send if ask.deliver else None)
 
     def _settle(self, course: Course, ask: LiveAsk) -> None:
-        course.settle(ask)
+        if ask.status == "answered" and not ask.deliver:
+            course.settle(ask, *ask_value(ask, course.situation.query))
+        else:
+            course.settle(ask)
         if isinstance(ask.error, UnreachableError):
             self.dead.add(ask.candidate)
         else:
@@ -185,7 +207,7 @@ class Dispatcher:
         if course.stream and not ask.delivered:
             if course.delivered is not None:
                 raise HerdwiseError(f"policy {course.policy!r} delivered one answer and returned another.")
-            course.returned = ask
+            course.returned = ask  # from here on nothing else can be returned
             for chunk in ask.chunks:
                 await deliver(course, ask, chunk)
         course.finish("answered", step.reason, ask)

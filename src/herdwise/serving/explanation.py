@@ -40,6 +40,7 @@ def explanation(course: Course, ranker: Ranker) -> dict[str, Any]:
                 "error": ask.error_kind,
                 "latency_s": ask.latency_s,
                 "cost_usd": ask.cost_usd,
+                **_heard(course, ask.ask),
             }
             for ask in record.asks
         ],
@@ -48,6 +49,9 @@ def explanation(course: Course, ranker: Ranker) -> dict[str, Any]:
         "removed": {},
         "neighbours": [],
     }
+    if course.belief is not None:
+        # None stands for "none of those said"; JSON keys are texts.
+        told["posterior"] = {v: p for v, p in course.belief.posterior().items() if v is not None}
     if course.origin != "none":
         situation = course.situation
         why = explain(situation, tuple(ranker.explain(situation.query, NEIGHBOURS)))
@@ -58,3 +62,9 @@ def explanation(course: Course, ranker: Ranker) -> dict[str, Any]:
             "neighbours": msgspec.to_builtins(why.neighbours),
         }
     return told
+
+
+def _heard(course: Course, number: int) -> dict[str, Any]:
+    """What an answer said in a consultation, and who led after it; nothing where nobody consulted."""
+    heard = course.heard.get(number)
+    return {} if heard is None else dict(msgspec.to_builtins(heard))

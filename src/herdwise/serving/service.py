@@ -30,6 +30,7 @@ class Settings:
         store_texts: whether prompts and answers go to the ledger (needed to export and learn from it).
         request_timeout_s: for the whole request, all asks together.
         max_attempts: most asks that one request may start.
+        keep_alive_s: while a stream waits for a consultation, seconds between comments to the client.
         drain_s: on shutdown, how long open requests may go on.
         log_format: one line of text, or one JSON object, per event.
         log_level: name of a stdlib logging level.
@@ -44,6 +45,7 @@ class Settings:
     store_texts: bool = True
     request_timeout_s: float = 600.0
     max_attempts: int = 16
+    keep_alive_s: float = 5.0
     drain_s: float = 10.0
     log_format: Literal["text", "json"] = "text"
     log_level: str = "INFO"
