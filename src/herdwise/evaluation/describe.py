@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from herdwise.core.outcomes import OutcomeTable
-from herdwise.routing.router import MIN_COVERAGE
+from herdwise.routing.facts import MIN_COVERAGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from herdwise.core.errors import InputError, NoCandidateError
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.core.query import Query
 from herdwise.routing.constraints import HerdFacts, admit
-from herdwise.routing.router import MIN_COVERAGE
+from herdwise.routing.facts import MIN_COVERAGE
 
 
 @dataclass(frozen=True, slots=True)

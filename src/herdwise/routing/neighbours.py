@@ -60,6 +60,31 @@ class Neighbours:
             found.append(Neighbour(id_, text, benchmark, round(float(similarity[row]), 3), outcomes))
         return tuple(found)
 
+    def vectors_and_quality(self) -> tuple[np.ndarray, np.ndarray]:
+        """Unit vectors ``(n, d)``, and qualities ``(n, m)`` with NaN = not run; both to two digits."""
+        vectors = self.vectors.astype(np.float32)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        quality = self.quality.astype(np.float32) / 100
+        return vectors, np.where(self.quality == 255, np.float32(np.nan), quality)
+
+    def with_candidate(self, name: str, rows: np.ndarray, quality: np.ndarray) -> Neighbours:
+        """With one more candidate, run on some rows ``(N,)`` only; an older one of the name is forgotten."""
+        column = np.full((len(self.quality), 1), 255, dtype=np.uint8)
+        column[rows, 0] = np.round(quality * 100)
+        names = ["" if old == name else old for old in self.names]
+        return Neighbours(
+            self.vectors, np.concatenate([self.quality, column], axis=1), self.texts, [*names, name]
+        )
+
+    def without_column(self, column: int) -> Neighbours:
+        """Without one candidate's outcomes."""
+        return Neighbours(
+            self.vectors,
+            np.delete(self.quality, column, axis=1),
+            self.texts,
+            [name for i, name in enumerate(self.names) if i != column],
+        )
+
     def state(self) -> tuple[dict[str, np.ndarray], list[list[str]]]:
         """Arrays and texts for a router folder."""
         return {"vectors": self.vectors, "quality": self.quality}, [list(t) for t in self.texts]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
 from herdwise import __version__
-from herdwise.core.candidate import Herd
+from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.decision import Estimates, Goals
 from herdwise.core.errors import ArtefactError, HerdMismatchError, HerdwiseError, InputError
 from herdwise.core.outcomes import OutcomeTable
@@ -19,82 +19,23 @@ from herdwise.core.query import Query
 from herdwise.encoding.base import ENCODERS, Encoder
 from herdwise.prediction.base import PREDICTORS, Predictor
 from herdwise.prediction.resources import ResourcePredictor
+from herdwise.routing.admitted import Admitted
 from herdwise.routing.base import Situation
 from herdwise.routing.constraints import HerdFacts
+from herdwise.routing.enlist import Admission, consider
+from herdwise.routing.exchange import admitting, removing
 from herdwise.routing.explain import Neighbour
+from herdwise.routing.facts import TrainingFacts
 from herdwise.routing.manifest import candidate_from_json, candidate_to_json
 from herdwise.routing.neighbours import Neighbours
 from herdwise.routing.ranker import scene
 from herdwise.storage.router_folder import read_arrays, read_manifest, read_text, write_router_folder
-
-#: A candidate that ran less of the training queries has no part in the training facts.
-MIN_COVERAGE = 0.95
 
 Progress = Callable[[str, int, int], None]
 
 
 def _silent(stage: str, done: int, total: int) -> None:
     del stage, done, total
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingFacts:
-    """What the training split says, kept so that evaluation needs only the test split.
-
-    Args:
-        quality_column: the column that was learned.
-        n_queries, n_outcomes: size of the training data (graded outcomes).
-        n_common: queries that every candidate of at least ``MIN_COVERAGE`` ran.
-        fingerprint: digest of the training data.
-        coverage: candidate -> share of the queries it has a graded outcome for.
-        mean_micro: candidate -> mean quality over the common queries.
-        mean_macro: candidate -> mean over benchmarks of the mean over their common queries.
-    """
-
-    quality_column: str
-    n_queries: int
-    n_outcomes: int
-    n_common: int
-    fingerprint: str
-    coverage: dict[str, float]
-    mean_micro: dict[str, float]
-    mean_macro: dict[str, float]
-
-    @classmethod
-    def of(cls, table: OutcomeTable, quality_column: str) -> Self:
-        """Facts of a training table. Where no query is common to all, each candidate's own queries count."""
-        quality = np.asarray(table.matrix(quality_column), dtype=np.float64)
-        coverage = table.coverage(quality_column)
-        covered = coverage >= MIN_COVERAGE
-        common = np.asarray(np.isfinite(quality[:, covered]).all(axis=1), dtype=bool)
-        if not covered.any():
-            common = np.zeros(len(quality), dtype=bool)
-        benchmarks = np.asarray(table.benchmarks, dtype=object)
-
-        def means(column: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
-            rows = rows & np.isfinite(column)
-            if not rows.any():
-                return float("nan"), float("nan")
-            names = sorted(set(benchmarks[rows].tolist()))
-            return float(column[rows].mean()), float(
-                np.mean([column[rows & (benchmarks == name)].mean() for name in names])
-            )
-
-        everywhere = np.ones(len(quality), dtype=bool)
-        pairs = [
-            means(quality[:, j], common if covered[j] else everywhere) for j in range(table.n_candidates)
-        ]
-        names = table.herd.names
-        return cls(
-            quality_column=quality_column,
-            n_queries=table.n_queries,
-            n_outcomes=int(np.isfinite(quality).sum()),
-            n_common=int(common.sum()),
-            fingerprint=table.fingerprint(quality_column),
-            coverage=dict(zip(names, coverage.tolist(), strict=True)),
-            mean_micro={n: p[0] for n, p in zip(names, pairs, strict=True) if np.isfinite(p[0])},
-            mean_macro={n: p[1] for n, p in zip(names, pairs, strict=True) if np.isfinite(p[1])},
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +64,16 @@ class Router:
     """Predicts quality, cost, latency and length of each candidate on a query.
 
     Built by ``fit`` or ``load``; ``adapt`` gives the same knowledge for another herd, such as a
-    config's. It holds what was learned for ``trained`` (a herd) and serves ``herd``.
+    config's. It knows ``trained`` (a herd) and serves ``herd``.
 
     Args:
         herd: the candidates served, in column order.
-        trained: the candidates learned, in the columns of the predictors.
-        source: ``(len(herd),)`` column of ``trained`` that predicts each candidate, -1 = none.
+        trained: the candidates known: learned or enlisted, and not removed.
+        columns: the candidates learned, in the columns of the predictors.
+        source: ``(len(herd),)`` column that predicts each candidate, -1 = none; those of ``admitted`` come
+            after the learned ones.
         constant: ``(len(herd),)`` declared quality of those without a source, NaN elsewhere.
+        admitted: the candidates enlisted from a few outcomes.
     """
 
     herd: Herd
@@ -138,8 +82,10 @@ class Router:
     resources: ResourcePredictor
     facts: TrainingFacts
     trained: Herd
+    columns: Herd
     source: np.ndarray
     constant: np.ndarray
+    admitted: Admitted | None = None
     seed: int = 0
     _neighbours: Callable[[], Neighbours | None] = field(default=lambda: None, repr=False)
 
@@ -199,6 +145,7 @@ class Router:
             resources=resources,
             facts=TrainingFacts.of(table, quality_column),
             trained=table.herd,
+            columns=table.herd,
             source=np.arange(m),
             constant=np.full(m, np.nan),
             seed=seed,
@@ -212,18 +159,32 @@ class Router:
         return HerdFacts(self.herd)
 
     @cached_property
-    def _identity(self) -> bool:
-        return self.herd is self.trained
+    def _as_learned(self) -> bool:
+        """Whether the herd is what the columns predict, in their order and at their prices."""
+        return np.array_equal(self.source, np.arange(len(self.by_column))) and not self._repriced.any()
 
     @cached_property
-    def _trained_prices(self) -> tuple[np.ndarray, np.ndarray]:
-        facts = HerdFacts(self.trained)
+    def by_column(self) -> list[Candidate]:
+        """Whom each column predicts: the learned ones, removed ones too, then the enlisted."""
+        return [*self.columns, *(self.admitted.herd if self.admitted else ())]
+
+    @cached_property
+    def column_of(self) -> dict[str, int]:
+        """Name of a known candidate -> its column."""
+        places = {name: i for i, name in enumerate(self.columns.names) if name in self.trained}
+        enlisted = self.admitted.herd.names if self.admitted else []
+        return places | {name: len(self.columns) + i for i, name in enumerate(enlisted)}
+
+    @cached_property
+    def learned_prices(self) -> tuple[np.ndarray, np.ndarray]:
+        """USD per million input and output tokens of the learned candidates, ``(k,)`` each."""
+        facts = HerdFacts(self.columns)
         return facts.input_usd_per_mtok, facts.output_usd_per_mtok
 
     @cached_property
     def _repriced(self) -> np.ndarray:
         """Whose price differs from the one in the training data: cost follows the price from here on."""
-        trained = [self.trained[int(s)].price if s >= 0 else None for s in self.source]
+        trained = [self.by_column[int(s)].price if s >= 0 else None for s in self.source]
         return np.array(
             [c.price.known and (t is None or t != c.price) for c, t in zip(self.herd, trained, strict=True)],
             dtype=bool,
@@ -238,8 +199,11 @@ class Router:
         X = self.encode(queries) if vectors is None else vectors
         tokens = np.array([q.input_tokens for q in queries])
         quality, std = self.predictor.predict(X), self.predictor.std(X)
-        got = self.resources.predict(X, tokens, *self._trained_prices)
-        if self._identity:
+        got = self.resources.predict(X, tokens, *self.learned_prices)
+        if self.admitted is not None:
+            quality, got = self.admitted.quality(quality), self.admitted.resources(got, tokens[:, None])
+            std = None if std is None else self.admitted.std(std)
+        if self._as_learned:
             return BatchEstimates(quality, std, got.cost_usd, got.latency_s, got.output_tokens)
         return BatchEstimates(
             quality=np.where(self.source < 0, self.constant, quality[:, self.source]),
@@ -266,8 +230,10 @@ class Router:
         x = self.encoder.encode_one(query.text)
         quality = self.predictor.predict_one(x)
         tokens = query.input_tokens
-        got = self.resources.predict_one(x, tokens, *self._trained_prices)
-        if self._identity:
+        got = self.resources.predict_one(x, tokens, *self.learned_prices)
+        if self.admitted is not None:
+            quality, got = self.admitted.quality(quality), self.admitted.resources(got, tokens)
+        if self._as_learned:
             return Estimates(quality, None, got.cost_usd, got.latency_s, got.output_tokens)
         none = self.source < 0
         output = np.where(none, np.nan, got.output_tokens[self.source])
@@ -287,14 +253,15 @@ class Router:
 
     def explain(self, query: Query, k: int = 5) -> tuple[Neighbour, ...]:
         """The nearest recorded queries, with the outcomes of this herd."""
-        near = self._kept_neighbours
+        near = self.kept_neighbours
         if near is None:
             return ()
-        names = [self.trained[int(s)].name for s in self.source if s >= 0]
+        names = [self.by_column[int(s)].name for s in self.source if s >= 0]
         return near.nearest(self.encoder.encode_one(query.text), k, names)
 
     @cached_property
-    def _kept_neighbours(self) -> Neighbours | None:
+    def kept_neighbours(self) -> Neighbours | None:
+        """The recorded queries, where the router keeps them."""
         return self._neighbours()
 
     # -- herds --------------------------------------------------------------------------------------
@@ -318,10 +285,10 @@ class Router:
         source: list[int] = []
         unknown: list[str] = []
         for candidate in herd:
-            by_name = candidate.name in self.trained
+            by_name = candidate.name in self.column_of
             known = candidate.name if by_name else candidate.like
-            if known is not None and known in self.trained:
-                source.append(self.trained.index(known))
+            if known is not None and known in self.column_of:
+                source.append(self.column_of[known])
             elif candidate.quality is not None:
                 source.append(-1)
             else:
@@ -335,18 +302,32 @@ class Router:
             )
         columns = np.array(source, dtype=np.int64)
         declared = herd.column(lambda c: c.quality)
-        return Router(
-            herd=herd,
-            encoder=self.encoder,
-            predictor=self.predictor,
-            resources=self.resources,
-            facts=self.facts,
-            trained=self.trained,
-            source=columns,
-            constant=np.where(columns < 0, declared, np.nan),
-            seed=self.seed,
-            _neighbours=self._neighbours,
-        )
+        return replace(self, herd=herd, source=columns, constant=np.where(columns < 0, declared, np.nan))
+
+    def consider(
+        self, candidate: Candidate, probes: OutcomeTable, recorded: OutcomeTable | None = None
+    ) -> Admission:
+        """What a few outcomes say of a new candidate; changes nothing. See ``routing.enlist.consider``."""
+        return consider(self, candidate, probes, recorded)
+
+    def admit(self, admission: Admission) -> Router:
+        """The same knowledge with one more candidate."""
+        return admitting(self, admission)
+
+    def enlist(
+        self, candidate: Candidate, probes: OutcomeTable, recorded: OutcomeTable | None = None
+    ) -> Router:
+        """Add a candidate from a few outcomes, without training again: ``consider``, then ``admit``."""
+        return self.admit(self.consider(candidate, probes, recorded))
+
+    def remove(self, name: str) -> Router:
+        """Forget a candidate; what was learned from its outcomes about the others stays.
+
+        Raises:
+            UnknownNameError: when it is not known.
+            InputError: when nobody would be left, or another candidate is declared like it.
+        """
+        return removing(self, name)
 
     # -- saving -------------------------------------------------------------------------------------
 
@@ -368,7 +349,7 @@ class Router:
         ):
             options[part], arrays[part] = thing.state()
         texts: dict[str, Any] = {}
-        near = self._kept_neighbours
+        near = self.kept_neighbours
         if near is not None:
             arrays["neighbours"], texts["neighbours"] = near.state()
         manifest = {
@@ -377,14 +358,17 @@ class Router:
             "encoder": {"name": self.encoder.name, "options": options["encoder"]},
             "predictor": {"name": self.predictor.name, "options": options["predictor"]},
             "resources": {"options": options["resources"]},
-            "herd": [candidate_to_json(c) for c in self.trained],
+            "herd": [candidate_to_json(c) for c in self.columns],
+            "removed": [n for i, n in enumerate(self.columns.names) if self.column_of.get(n) != i],
             "facts": asdict(self.facts),
             "figures": figures or {},
         }
+        if self.admitted is not None:
+            manifest["enlisted"], arrays["admitted"] = self.admitted.state()
         write_router_folder(path, manifest, arrays, texts)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | os.PathLike[str]) -> Router:
         """Load a router folder; its parts are rebuilt through the registries.
 
         Raises:
@@ -404,6 +388,9 @@ class Router:
             resources = ResourcePredictor.from_state(
                 manifest["resources"]["options"], read_arrays(path, manifest, "resources")
             )
+            admitted, removed = None, frozenset(manifest.get("removed", ()))
+            if manifest.get("enlisted"):
+                admitted = Admitted.from_state(manifest["enlisted"], read_arrays(path, manifest, "admitted"))
         except HerdwiseError:
             raise
         except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -415,17 +402,25 @@ class Router:
         def neighbours() -> Neighbours | None:
             arrays = read_arrays(path, manifest, "neighbours")
             texts = read_text(path, manifest, "neighbours")
-            return Neighbours.from_state(arrays, texts, herd.names) if arrays else None
+            return Neighbours.from_state(arrays, texts, [*kept, *enlisted.names]) if arrays else None
 
-        return cls(
+        # A removed candidate's column stays, for the others lean on it; its name is free again.
+        kept = ["" if name in removed else name for name in herd.names]
+        enlisted = admitted.herd if admitted else Herd([])
+        known = Herd([*(c for c in herd if c.name not in removed), *enlisted])
+        whole = not removed and admitted is None
+        router = cls(
             herd=herd,
             encoder=coder,
             predictor=learner,
             resources=resources,
             facts=facts,
-            trained=herd,
+            trained=herd if whole else known,
+            columns=herd,
+            admitted=admitted,
             source=np.arange(len(herd)),
             constant=np.full(len(herd), np.nan),
             seed=int(manifest.get("seed", 0)),
             _neighbours=neighbours,
         )
+        return router if whole else router.adapt(known)

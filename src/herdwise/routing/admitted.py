@@ -1,0 +1,105 @@
+"""Admitted: enlisted candidates as columns that are computed from the learned candidates' columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from herdwise.core.candidate import Herd
+from herdwise.core.errors import ArtefactError
+from herdwise.prediction.resources import Resources
+from herdwise.routing.manifest import candidate_from_json, candidate_to_json
+
+_ARRAYS = ("weights", "offset", "level_std", "factors", "constants")
+
+
+@dataclass(frozen=True, eq=False)
+class Admitted:
+    """Predictions of ``r`` enlisted candidates from those of ``k`` learned ones.
+
+    Args:
+        herd: the enlisted candidates.
+        weights, offset: ``(r, k)``, ``(r,)``: quality = offset + weights x learned qualities.
+        level_std: ``(r,)`` standard error of the level, from the probes.
+        factors, constants: ``(r, 3, k)``, ``(r, 3)`` for cost, latency and length: value = constant +
+            factors x learned values; a constant of NaN = unknown.
+    """
+
+    herd: Herd
+    weights: np.ndarray
+    offset: np.ndarray
+    level_std: np.ndarray
+    factors: np.ndarray
+    constants: np.ndarray
+
+    @cached_property
+    def _across(self) -> np.ndarray:
+        return np.ascontiguousarray(self.weights.T, dtype=np.float32)
+
+    @cached_property
+    def _prices(self) -> tuple[np.ndarray, np.ndarray]:
+        return (
+            self.herd.column(lambda c: c.price.input_usd_per_mtok),
+            self.herd.column(lambda c: c.price.output_usd_per_mtok),
+        )
+
+    def quality(self, learned: np.ndarray) -> np.ndarray:
+        """``(..., k + r)`` qualities from ``(..., k)`` learned ones."""
+        own = np.minimum(np.maximum(learned @ self._across + self.offset, 0.0), 1.0)
+        return np.concatenate([learned, own.astype(learned.dtype, copy=False)], axis=-1)
+
+    def std(self, learned: np.ndarray) -> np.ndarray:
+        """``(n, k + r)`` standard errors; the learned candidates are taken to err together."""
+        own = np.sqrt((learned @ np.abs(self._across)) ** 2 + self.level_std**2)
+        return np.concatenate([learned, own], axis=-1)
+
+    def resources(self, learned: Resources, input_tokens: Any) -> Resources:
+        """``(..., k + r)``; a cost is the one measured, else price times tokens, else unknown."""
+        values = (learned.cost_usd, learned.latency_s, learned.output_tokens)
+        cost, latency, output = (
+            np.nan_to_num(value) @ self.factors[:, kind].T + self.constants[:, kind]
+            for kind, value in enumerate(values)
+        )
+        price_in, price_out = self._prices
+        # Free output costs nothing, however long: its length need not be known.
+        priced = (input_tokens * price_in + np.where(price_out == 0.0, 0.0, output * price_out)) * 1e-6
+        own = (np.where(np.isnan(cost), priced, cost), latency, output)
+        return Resources(*(np.concatenate(pair, axis=-1) for pair in zip(values, own, strict=True)))
+
+    def joined(self, other: Admitted) -> Admitted:
+        """These and those; a name that stands in both is the other's."""
+        mine = self.without(other.herd.names)
+        if mine is None:
+            return other
+        arrays = (np.concatenate([getattr(mine, name), getattr(other, name)]) for name in _ARRAYS)
+        return Admitted(Herd([*mine.herd, *other.herd]), *arrays)
+
+    def without(self, names: Sequence[str]) -> Admitted | None:
+        """These without some; None when nobody is left."""
+        kept = [i for i, name in enumerate(self.herd.names) if name not in names]
+        if not kept:
+            return None
+        return Admitted(Herd(self.herd[i] for i in kept), *(getattr(self, name)[kept] for name in _ARRAYS))
+
+    def state(self) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+        """Candidates as JSON values, and arrays."""
+        return [candidate_to_json(c) for c in self.herd], {name: getattr(self, name) for name in _ARRAYS}
+
+    @classmethod
+    def from_state(cls, candidates: Sequence[dict[str, Any]], arrays: Mapping[str, np.ndarray]) -> Self:
+        """Rebuild from ``state``.
+
+        Raises:
+            ArtefactError: when arrays are missing or do not fit.
+        """
+        herd = Herd(candidate_from_json(c) for c in candidates)
+        if any(name not in arrays or len(arrays[name]) != len(herd) for name in _ARRAYS):
+            raise ArtefactError(
+                "the router's enlisted candidates and their arrays do not fit.",
+                remedy="Enlist them again: herdwise enlist.",
+            )
+        return cls(herd, *(np.asarray(arrays[name]) for name in _ARRAYS))
