@@ -262,7 +262,7 @@ def test_a_service_has_everything_that_the_endpoint_needs(config, tmp_path):
         )
     )
     assert set(service.backends) == {"a"}
-    assert set(service.policies) == {"single"}
+    assert set(service.policies) == {"single", "cascade", "vote", "consult", "route_then_check"}
     assert service.ledger.url == f"sqlite:///{tmp_path}/herdwise.db"
     settings = service.settings
     assert (settings.api_keys, settings.max_body_bytes, settings.port) == (("sk-hunter2hunter2",), 2**20, 0)

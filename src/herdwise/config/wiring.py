@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -114,16 +115,36 @@ def build_ranker(config: Config) -> Router | DeclaredRouter:
     return router.adapt(Herd(_filled_in(c, router.trained.get(c.name)) for c in herd))
 
 
-def build_policies(config: Config) -> dict[str, Policy]:
-    """What ``auto/<name>`` may name: the config's own policy, and ``single``.
+class _Policies(Mapping[str, Policy]):
+    """All registered policies by name: one is imported, and made with its defaults, when it is asked for."""
+
+    def __init__(self, own: dict[str, Policy]) -> None:
+        self._made = own
+
+    def __getitem__(self, name: str) -> Policy:
+        if name not in self._made:
+            if name not in POLICIES.names():
+                raise KeyError(name)
+            self._made[name] = POLICIES.create(name)
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._made or name in POLICIES.names()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({*self._made, *POLICIES.names()}))
+
+    def __len__(self) -> int:
+        return len({*self._made, *POLICIES.names()})
+
+
+def build_policies(config: Config) -> Mapping[str, Policy]:
+    """What ``auto/<name>`` may name: every registered policy, the config's own with its options.
 
     Raises:
         UnknownNameError: when nobody registered it, or it takes no option of that name.
     """
-    return {
-        "single": POLICIES.create("single"),
-        config.policy.name: POLICIES.create(config.policy.name, **config.policy.options),
-    }
+    return _Policies({config.policy.name: POLICIES.create(config.policy.name, **config.policy.options)})
 
 
 def open_ledger(config: Config) -> Ledger | None:

@@ -100,14 +100,14 @@ class Belief(Protocol):
     def observe(self, candidate: int, value: str | None) -> Belief:
         """After one more answer; None = it gave none that could be read."""
 
-    def posterior(self) -> dict[str, float]:
-        """Value -> P(it is right), over the values heard; what is missing to 1 is for unheard ones."""
+    def posterior(self) -> Mapping[Any, float]:
+        """Value -> P(it is right), over the values heard; None -> that none of them is, where it is told."""
 
     def best(self) -> tuple[str | None, float]:
         """The likeliest value and its P(right); (None, 0.0) before any was heard."""
 
     def trust(self, candidate: int) -> float:
-        """P(this candidate's answer is right): of the value it gave, or expected while it gave none."""
+        """P(right) of the value that this candidate gave."""
 
     def gain(self, candidates: np.ndarray) -> np.ndarray:
         """Expected increase of ``best()``'s P(right) by asking each of them next, ``(k,)``."""

@@ -50,6 +50,11 @@ class DeclaredRouter:
         """Never: what is declared is at hand."""
         return False
 
+    @property
+    def fusion(self) -> None:
+        """Nothing was recorded yet."""
+        return None
+
     def estimate_one(self, query: Query) -> Estimates:
         """Declared quality; cost from declared prices and an assumed answer of ``ANSWER_TOKENS``."""
         facts = self._facts

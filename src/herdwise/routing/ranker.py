@@ -9,6 +9,7 @@ import numpy as np
 from herdwise.core.candidate import Herd
 from herdwise.core.decision import Estimates, Goals
 from herdwise.core.query import Query
+from herdwise.prediction.fusion import Fusion
 from herdwise.routing.base import Belief, Situation
 from herdwise.routing.constraints import HerdFacts, admit, refuse_empty
 from herdwise.routing.explain import Neighbour
@@ -25,6 +26,10 @@ class Ranker(Protocol):
     @property
     def blocking(self) -> bool:
         """Whether predicting waits for somebody else (a remote encoder): then call it off an event loop."""
+
+    @property
+    def fusion(self) -> Fusion | None:
+        """What recorded answers taught; None where there were none."""
 
     def estimate_one(self, query: Query) -> Estimates:
         """Predictions for one query."""

@@ -18,14 +18,16 @@ from herdwise.core.outcomes import OutcomeTable
 from herdwise.core.query import Query
 from herdwise.encoding.base import ENCODERS, Encoder
 from herdwise.prediction.base import PREDICTORS, Predictor
+from herdwise.prediction.fusion import Fusion
 from herdwise.prediction.resources import ResourcePredictor
 from herdwise.routing.admitted import Admitted
-from herdwise.routing.base import Situation
+from herdwise.routing.base import Belief, Situation
 from herdwise.routing.constraints import HerdFacts
 from herdwise.routing.enlist import Admission, consider
 from herdwise.routing.exchange import admitting, removing
 from herdwise.routing.explain import Neighbour
 from herdwise.routing.facts import TrainingFacts
+from herdwise.routing.fusing import has_answers, learn_fusion, served_belief
 from herdwise.routing.manifest import candidate_from_json, candidate_to_json
 from herdwise.routing.neighbours import Neighbours
 from herdwise.routing.ranker import scene
@@ -74,6 +76,7 @@ class Router:
             after the learned ones.
         constant: ``(len(herd),)`` declared quality of those without a source, NaN elsewhere.
         admitted: the candidates enlisted from a few outcomes.
+        fusion: what recorded answers taught, None where there were none.
     """
 
     herd: Herd
@@ -86,6 +89,7 @@ class Router:
     source: np.ndarray
     constant: np.ndarray
     admitted: Admitted | None = None
+    fusion: Fusion | None = None
     seed: int = 0
     _neighbours: Callable[[], Neighbours | None] = field(default=lambda: None, repr=False)
 
@@ -136,6 +140,11 @@ class Router:
         tokens = np.array([q.input_tokens for q in table.queries()])
         resources = ResourcePredictor().fit(X, tokens, table)
         report("learn cost and length", 1, 1)
+        fusion = None
+        if has_answers(table, quality_column):
+            report("learn fusion", 0, 1)
+            fusion = learn_fusion(learner, X, table, quality_column, seed)
+            report("learn fusion", 1, 1)
         near = Neighbours.fit(X, table, quality_column) if keep_texts else None
         m = table.n_candidates
         return cls(
@@ -148,6 +157,7 @@ class Router:
             columns=table.herd,
             source=np.arange(m),
             constant=np.full(m, np.nan),
+            fusion=fusion,
             seed=seed,
             _neighbours=lambda: near,
         )
@@ -193,6 +203,11 @@ class Router:
     def encode(self, queries: Sequence[Query]) -> np.ndarray:
         """Vectors of queries, ``(n, d)``."""
         return self.encoder.encode([q.text for q in queries])
+
+    @property
+    def blocking(self) -> bool:
+        """Whether the encoder waits for somebody else; see ``Ranker.blocking``."""
+        return self.encoder.blocking
 
     def estimate(self, queries: Sequence[Query], vectors: np.ndarray | None = None) -> BatchEstimates:
         """Predictions for many queries, whose vectors may be given."""
@@ -250,6 +265,10 @@ class Router:
     def situation(self, query: Query, goals: Goals, estimates: Estimates | None = None) -> Situation:
         """See ``Ranker.situation``."""
         return scene(self._facts, query, goals, estimates or self.estimate_one(query))
+
+    def belief(self, estimates: Estimates) -> Belief | None:
+        """See ``Ranker.belief``."""
+        return None if self.fusion is None else served_belief(self.fusion, self.source, estimates.quality)
 
     def explain(self, query: Query, k: int = 5) -> tuple[Neighbour, ...]:
         """The nearest recorded queries, with the outcomes of this herd."""
@@ -363,6 +382,9 @@ class Router:
             "facts": asdict(self.facts),
             "figures": figures or {},
         }
+        if self.fusion is not None:
+            taken, arrays["fusion"] = self.fusion.state()
+            manifest["fusion"] = {"options": taken}
         if self.admitted is not None:
             manifest["enlisted"], arrays["admitted"] = self.admitted.state()
         write_router_folder(path, manifest, arrays, texts)
@@ -388,6 +410,11 @@ class Router:
             resources = ResourcePredictor.from_state(
                 manifest["resources"]["options"], read_arrays(path, manifest, "resources")
             )
+            fusion = None
+            if manifest.get("fusion"):
+                fusion = Fusion.from_state(
+                    manifest["fusion"]["options"], read_arrays(path, manifest, "fusion")
+                )
             admitted, removed = None, frozenset(manifest.get("removed", ()))
             if manifest.get("enlisted"):
                 admitted = Admitted.from_state(manifest["enlisted"], read_arrays(path, manifest, "admitted"))
@@ -420,6 +447,7 @@ class Router:
             admitted=admitted,
             source=np.arange(len(herd)),
             constant=np.full(len(herd), np.nan),
+            fusion=fusion,
             seed=int(manifest.get("seed", 0)),
             _neighbours=neighbours,
         )

@@ -40,7 +40,7 @@ class ServedBelief:
 
     def posterior(self) -> dict[str, float]:
         """Value -> P(right); a value that only strangers gave is believed as far as room is left for it."""
-        known = self.learned.posterior()
+        known = {v: p for v, p in self.learned.posterior().items() if v is not None}
         room = max(0.0, 1.0 - sum(known.values()))
         for candidate, value in self.heard:
             if value not in known:

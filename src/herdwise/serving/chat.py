@@ -75,16 +75,16 @@ class ChatEndpoint:
         ranker, candidate = self._service.ranker, request.candidate
         if candidate is not None:
             situation = direct_situation(ranker.herd, request.query, request.goals, candidate)
-        elif ranker.blocking:
-            situation = await asyncio.to_thread(ranker.situation, request.query, request.goals)
         else:
-            situation = ranker.situation(request.query, request.goals)
             policy = self._service.policies[request.policy]
+            if policy.needs_belief and ranker.fusion is None:
+                raise _nothing_believed(request)
+            if ranker.blocking:
+                situation = await asyncio.to_thread(ranker.situation, request.query, request.goals)
+            else:
+                situation = ranker.situation(request.query, request.goals)
             if policy.consults:
-                belief = ranker.belief(situation.estimates)
-                if belief is None and policy.needs_belief:
-                    raise _nothing_believed(request)
-                situation = replace(situation, belief=belief)
+                situation = replace(situation, belief=ranker.belief(situation.estimates))
         return Course(
             id=next(self._ids),
             situation=situation,

@@ -1,0 +1,52 @@
+"""What a finished ask answers: its text's value, or the tools that it calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from herdwise.core.query import Query
+from herdwise.routing.hearing import read_value
+from herdwise.serving.course import LiveAsk
+
+
+def ask_value(ask: LiveAsk, query: Query) -> tuple[str | None, str]:
+    """As ``routing.hearing.read_value``; an answer without text that calls tools is known by its calls."""
+    if not ask.text.strip():
+        calls = _calls(ask)
+        if calls:
+            return msgspec.json.encode(calls).decode(), ""
+    return read_value(query, ask.text, ask.finish_reason)
+
+
+def _calls(ask: LiveAsk) -> list[tuple[str, Any]]:
+    """Name and arguments of each tool call, in order."""
+    if ask.completion is not None:
+        pieces: Iterable[Mapping[str, Any]] = _of_choice(ask.completion.body, "message")
+    else:
+        pieces = [piece for chunk in ask.chunks for piece in _of_choice(chunk.body, "delta")]
+    names: dict[int, str] = {}
+    arguments: dict[int, str] = {}
+    for place, piece in enumerate(pieces):
+        number = piece.get("index", place)
+        function = piece.get("function") or {}
+        names[number] = names.get(number, "") + (function.get("name") or "")
+        arguments[number] = arguments.get(number, "") + (function.get("arguments") or "")
+    return [(names[number], _plain(arguments[number])) for number in sorted(names)]
+
+
+def _of_choice(body: Mapping[str, Any], part: str) -> list[Mapping[str, Any]]:
+    choices: Any = body.get("choices") or ({},)
+    calls = (choices[0].get(part) or {}).get("tool_calls")
+    return [call for call in calls or () if isinstance(call, Mapping)]
+
+
+def _plain(arguments: str) -> Any:
+    """Arguments with their keys sorted, so that the same call reads the same; the text itself if no JSON."""
+    try:
+        value = msgspec.json.decode(arguments)
+    except (msgspec.MsgspecError, UnicodeError):
+        return arguments
+    return msgspec.json.decode(msgspec.json.encode(value, order="sorted"))
