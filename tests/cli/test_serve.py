@@ -75,7 +75,11 @@ def test_a_config_is_served_by_its_router_until_sigterm(
     )
     process, told = served("--config", file)
     assert told["candidates"] == ["alpha", "beta"]
-    assert (told["trained"], told["policies"], told["key_needed"]) == (True, ["single"], False)
+    assert (told["trained"], told["policies"], told["key_needed"]) == (
+        True,
+        ["cascade", "route_then_check", "single", "vote"],
+        False,
+    )
     answer, headers = ask(told["url"], "auto")
     assert answer["choices"][0]["message"]["content"] == "echo: spell the word apple after stone"
     assert (answer["model"], headers["x-herdwise-candidate"]) == ("alpha", "alpha")

@@ -93,6 +93,7 @@ def test_json_has_the_promised_keys_and_null_for_what_is_unknown(table: OutcomeT
     assert value["router"].keys() == {
         *("quality", "low", "high", "gain", "gain_low", "gain_high", "gap_recovered", "effective_params_b"),
         *("calls_per_query", "cost_usd", "aiq", "ece", "decision_us_p50", "decision_us_p99", "picked"),
+        *("auroc", "accuracy_at_half_coverage", "confidence_ece", "reference_misses_rescued"),
     }
     assert value["zero_router"] == {"aiq": None}
     assert value["router"]["cost_usd"] is None

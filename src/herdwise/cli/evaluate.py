@@ -18,6 +18,10 @@ RouterFolder = Annotated[
     Path | None, typer.Option("--router", help="A trained router; without it, one is trained here.")
 ]
 PolicyName = Annotated[str, typer.Option(help="Registered policy to replay.")]
+PolicyOptions = Annotated[
+    list[str] | None,
+    typer.Option("--policy-option", help="An option of the policy, as key=value; may be repeated."),
+]
 MaxParams = Annotated[float | None, typer.Option(help="Only candidates of at most this total size.")]
 MaxActive = Annotated[float | None, typer.Option(help="Only candidates of at most this active size.")]
 OpenOnly = Annotated[bool, typer.Option("--open-weights-only", help="Only open weights.")]
@@ -60,6 +64,7 @@ def register(app: typer.Typer) -> None:
         outcomes: Outcomes,
         router: RouterFolder = None,
         policy: PolicyName = "single",
+        policy_option: PolicyOptions = None,
         max_params_b: MaxParams = None,
         max_active_params_b: MaxActive = None,
         open_weights_only: OpenOnly = False,
@@ -83,6 +88,7 @@ def register(app: typer.Typer) -> None:
             outcomes,
             router,
             policy=policy,
+            policy_option=policy_option,
             max_params_b=max_params_b,
             max_active_params_b=max_active_params_b,
             open_weights_only=open_weights_only,
@@ -118,6 +124,8 @@ def measure(
     outcomes: str,
     router: Path | None,
     *,
+    policy: str,
+    policy_option: list[str] | None,
     max_params_b: float | None,
     max_active_params_b: float | None,
     open_weights_only: bool,
@@ -133,6 +141,7 @@ def measure(
     from herdwise.core.decision import Constraints, Goals
     from herdwise.core.errors import ConfigError
     from herdwise.evaluation.evaluate import evaluate
+    from herdwise.routing.base import POLICIES
     from herdwise.routing.router import Router
     from herdwise.storage.outcomes import read_outcomes
 
@@ -141,6 +150,7 @@ def measure(
             "--encoder and --predictor train a router, but --router names a trained one.",
             remedy="Leave --router out, or the other two.",
         )
+    made = POLICIES.create(policy, **policy_options(policy_option))
     table = read_outcomes(outcomes)
     named = None if candidates is None else frozenset(n.strip() for n in candidates.split(",") if n.strip())
     goals = Goals(
@@ -158,6 +168,7 @@ def measure(
         found = evaluate(
             table,
             router=None if router is None else Router.load(router),
+            policy=made,
             goals=goals,
             encoder=encoder or "static",
             predictor=predictor or "stack",
@@ -167,3 +178,25 @@ def measure(
     for warning in (*table.warnings, *found.warnings):
         console.warn(warning)
     return found
+
+
+def policy_options(given: list[str] | None) -> dict[str, Any]:
+    """``key=value`` pairs, values read as JSON where they are JSON (0.7, 3, true, null), else as text.
+
+    Raises:
+        ConfigError: when a pair has no "=".
+    """
+    import msgspec
+
+    from herdwise.core.errors import ConfigError
+
+    options: dict[str, Any] = {}
+    for pair in given or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--policy-option {pair!r} is not key=value.")
+        try:
+            options[key.strip()] = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            options[key.strip()] = value.strip()
+    return options

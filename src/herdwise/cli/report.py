@@ -20,6 +20,13 @@ def register(app: typer.Typer) -> None:
         out: Annotated[Path, typer.Option(help="Where the page goes.")],
         router: options.RouterFolder = None,
         policy: options.PolicyName = "single",
+        policy_option: options.PolicyOptions = None,
+        policies: Annotated[
+            str | None,
+            typer.Option(
+                help="Also draw the trade-offs of these, comma-separated: single,cascade,vote,consult."
+            ),
+        ] = None,
         max_params_b: options.MaxParams = None,
         max_active_params_b: options.MaxActive = None,
         open_weights_only: options.OpenOnly = False,
@@ -51,6 +58,8 @@ def register(app: typer.Typer) -> None:
             outcomes,
             router,
             policy=policy,
+            policy_option=policy_option,
+            policies=(policies or "").split(","),
             max_params_b=max_params_b,
             max_active_params_b=max_active_params_b,
             open_weights_only=open_weights_only,

@@ -60,6 +60,7 @@ def register(app: typer.Typer) -> None:
         from herdwise.core.query import Query as QueryValue
         from herdwise.routing.base import Ask
         from herdwise.routing.explain import explain
+        from herdwise.routing.ranker import opening
 
         ranker, goals, policy = _source(config, router)
         limits: dict[str, Any] = {
@@ -83,7 +84,7 @@ def register(app: typer.Typer) -> None:
         _refuse_out_of_range(limits | wishes)
         goals = _stated(goals, wishes, limits, _preferences(prefer, goals.preferences))
         asked = QueryValue(query)
-        situation = ranker.situation(asked, goals, _with_std(ranker, asked))
+        situation = opening(ranker, policy, asked, goals, _with_std(ranker, asked))
         step = policy.step(situation)
         pick = [situation.herd[i].name for i in step.candidates] if isinstance(step, Ask) else []
         found = explain(situation, tuple(ranker.explain(asked, k)) if k else ())

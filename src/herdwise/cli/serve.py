@@ -65,7 +65,7 @@ def _facts(url: str, service: Service) -> dict[str, object]:
         "url": url,
         "base_url": f"{url}/v1",
         "candidates": service.ranker.herd.names,
-        "policies": sorted(service.policies),
+        "policies": service.offered(),
         "trained": _trained(service),
         "key_needed": bool(service.settings.api_keys),
     }
@@ -88,6 +88,6 @@ def _announce(url: str, config: Config, service: Service, path: Path) -> None:
         )
     console.show(
         "Ask for the model 'auto' to be routed"
-        f" ({', '.join(f'auto/{name}' for name in sorted(service.policies))} name a policy),"
+        f" ({', '.join(f'auto/{name}' for name in service.offered())} name a policy),"
         " or for a candidate by its name."
     )

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from herdwise.core.decision import Goals
 from herdwise.core.query import Query
 from herdwise.routing.base import Policy
-from herdwise.routing.ranker import Ranker
+from herdwise.routing.ranker import Ranker, opening
 
 #: Queries timed at most, spread evenly over those given.
 MAX_TIMED = 500
@@ -29,7 +29,7 @@ def decision_times_us(
     timed = [queries[i] for i in chosen.tolist()]
 
     def decide(query: Query) -> None:
-        policy.step(ranker.situation(query, goals, ranker.estimate_one(query)))
+        policy.step(opening(ranker, policy, query, goals, ranker.estimate_one(query)))
 
     taken: list[float] = []
     with threadpool_limits(limits=1):

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from herdwise.core.decision import COST_KINDS, CostKind, Estimates, Goals
-from herdwise.core.errors import ConfigError, InputError, NoCandidateError, UnknownCostError
+from herdwise.core.decision import COST_KINDS, CostKind, Goals
+from herdwise.core.errors import ConfigError, InputError, UnknownCostError
 from herdwise.core.outcomes import OutcomeTable
-from herdwise.core.query import Query
 from herdwise.encoding.base import Encoder
 from herdwise.evaluation.averages import AVERAGES, Average
+from herdwise.evaluation.confidence import accuracy_at_coverage, auroc, confidence_of
 from herdwise.evaluation.costs import cost_matrix, first_known_kind, require_known
-from herdwise.evaluation.curves import aiq, upper_hull
 from herdwise.evaluation.decision_time import decision_times_us
 from herdwise.evaluation.figures import (
     BestSingle,
-    Curves,
     Evaluation,
     Quality,
     ReferenceFigures,
@@ -28,14 +26,16 @@ from herdwise.evaluation.figures import (
 from herdwise.evaluation.herd_paper import reference_figures
 from herdwise.evaluation.measured import Measured
 from herdwise.evaluation.metrics import expected_calibration_error, gap_recovered, mean_or_unknown
-from herdwise.evaluation.references import cheapest, oracle, random_pick, zero_router
-from herdwise.evaluation.replay import Openings, Records, replay
+from herdwise.evaluation.openings import openings_of
+from herdwise.evaluation.policy_curves import names_of, policy_curves
+from herdwise.evaluation.references import cheapest, oracle, random_pick
+from herdwise.evaluation.replay import Records, replay
 from herdwise.evaluation.routellm import pair_figures
 from herdwise.evaluation.selection import split_limits
 from herdwise.evaluation.setup import Setup, set_up
-from herdwise.evaluation.sweep import sweep, vertices
+from herdwise.evaluation.sweep import has_range, router_curves
 from herdwise.prediction.base import Predictor
-from herdwise.routing.base import POLICIES, Policy, Situation
+from herdwise.routing.base import POLICIES, Policy
 from herdwise.routing.router import Progress, Router
 
 
@@ -51,6 +51,7 @@ def evaluate(
     train_split: str = "train",
     test_split: str = "test",
     reference: str | None = None,
+    policies: Sequence[str] = (),
     encoder: str | Encoder = "static",
     predictor: str | Predictor = "stack",
     seed: int = 0,
@@ -69,6 +70,7 @@ def evaluate(
         quality_column: learned and measured; None = the router's own, or "quality".
         train_split, test_split: names of splits, "all" for every query.
         reference: candidate to compare with by the Herd paper's figures.
+        policies: registered names whose trade-offs are measured besides.
         encoder, predictor: of a router trained here.
         seed: of training and of the intervals.
         progress: called with (stage, done, total).
@@ -85,6 +87,7 @@ def evaluate(
     if reference is not None:
         table.herd.index(reference)
     policy = POLICIES.create(policy) if isinstance(policy, str) else policy
+    others = [POLICIES.create(name) for name in names_of(policies)]
     setup = set_up(
         table,
         goals.constraints,
@@ -110,6 +113,12 @@ def evaluate(
             progress=progress,
         )
     )
+    for each in (policy, *others):
+        if each.needs_belief and trained.fusion is None:
+            raise InputError(
+                f"policy {each.name!r} needs to know what answers are worth, and the router learned none.",
+                remedy="Train on outcomes that have answers, or measure another policy: cascade, vote.",
+            )
     goals = goals.replace(cost_kind=kind, constraints=split_limits(goals.constraints)[1])
 
     # On record means that the candidate took the prompt: its context need not be asked about.
@@ -123,7 +132,7 @@ def evaluate(
         latency_s=costs["latency"],
     )
     report("replay", 0, 1)
-    course = replay(policy, _openings(trained, queries, singly)(goals), records)
+    course = replay(policy, openings_of(trained, policy, queries, singly)(goals), records)
     report("replay", 1, 1)
     at = np.flatnonzero(course.answered >= 0)
     if len(at) == 0:
@@ -148,12 +157,27 @@ def evaluate(
     )
     own, single, gain = measured.intervals(seed)
     ceiling = float(measured.mean(oracle(measured.quality)))
-    p50, p99 = decision_times_us(trained, policy, queries, goals)
-    curves, router_aiq, zero_aiq = _curves(
-        measured, policy, _openings(trained, queries, singly), goals, records, costs[kind], warnings, report
-    )
-    fixed = measured.fixed(costs[kind])
     sizes = course.cost(costs["active_params"])
+    p50, p99 = decision_times_us(trained, policy, queries, goals)
+    under = openings_of(trained, policy, queries, singly)
+    curves, router_aiq, zero_aiq = router_curves(
+        measured, policy, under, goals, records, costs[kind], warnings, report
+    )
+    besides = policy_curves(
+        others,
+        trained,
+        queries,
+        singly,
+        goals,
+        records,
+        measured,
+        costs["active_params"],
+        costs[kind],
+        report,
+    )
+    sure = confidence_of(course, estimates.quality[at])
+    beside = None if reference is None else _beside(reference, setup, measured, sizes, at, warnings)
+    fixed = measured.fixed(costs[kind])
     return Evaluation(
         name=table.name,
         policy=policy.name,
@@ -167,7 +191,7 @@ def evaluate(
         best_single=BestSingle(setup.best_single, *single),
         oracle=Quality(ceiling),
         random=Quality(float(measured.mean(random_pick(measured.quality)))),
-        cheapest=fixed[cheapest(costs[kind])] if _has_range(costs[kind]) else None,
+        cheapest=fixed[cheapest(costs[kind])] if has_range(costs[kind]) else None,
         router=RouterFigures(
             *own,
             *gain,
@@ -177,6 +201,10 @@ def evaluate(
             cost_usd=mean_or_unknown(course.cost(costs["usd"])),
             aiq=router_aiq,
             ece=expected_calibration_error(estimates.quality, rows.quality),
+            auroc=auroc(sure, measured.picked),
+            accuracy_at_half_coverage=accuracy_at_coverage(sure, measured.picked),
+            confidence_ece=expected_calibration_error(sure, measured.picked),
+            reference_misses_rescued=None if beside is None else beside.missed_router,
             decision_us_p50=p50,
             decision_us_p99=p99,
             picked=measured.shares(),
@@ -192,8 +220,9 @@ def evaluate(
         candidates=fixed,
         curves=curves,
         pair=pair_figures(measured, estimates.quality[at]) if len(trained.herd) == 2 else None,
-        reference=None if reference is None else _beside(reference, setup, measured, sizes, at, warnings),
+        reference=beside,
         warnings=warnings,
+        policies=besides,
     )
 
 
@@ -213,56 +242,6 @@ def _cost_kind(
             " or leave candidates of unknown cost out with --candidates.",
         )
     return kind
-
-
-def _openings(
-    router: Router, queries: list[Query], estimates: list[Estimates]
-) -> Callable[[Goals], Openings]:
-    def under(goals: Goals) -> Openings:
-        def opening(row: int) -> Situation | None:
-            try:
-                return router.situation(queries[row], goals, estimates[row])
-            except NoCandidateError:
-                return None
-
-        return opening
-
-    return under
-
-
-def _has_range(cost: np.ndarray) -> bool:
-    """Whether the fixed candidates' mean costs are known and differ."""
-    return bool(np.isfinite(cost).all() and np.ptp(cost.mean(axis=0)) > 0)
-
-
-def _curves(
-    measured: Measured,
-    policy: Policy,
-    openings: Callable[[Goals], Openings],
-    goals: Goals,
-    records: Records,
-    cost: np.ndarray,
-    warnings: list[str],
-    report: Progress,
-) -> tuple[Curves, float | None, float | None]:
-    """Curves over the measured rows, AIQ of the router and of the zero router."""
-    if not _has_range(cost):
-        return Curves(), None, None
-    quality = measured.quality
-    mean_cost, mean_quality = measured.mean(cost), measured.mean(quality)
-    ends = float(mean_cost.min()), float(mean_cost.max())
-    blind = zero_router(mean_cost, mean_quality)
-    try:
-        points = sweep(
-            policy, openings, goals, records, quality, cost, goals.cost_kind, measured.mean, ends, report
-        )
-    except UnknownCostError as error:
-        warnings.append(f"the router's curve and AIQ are unknown: {error.message}")
-        points = []
-    if not points:
-        return Curves(zero_router_hull=vertices(blind)), None, aiq(blind, *ends)
-    own = upper_hull(np.array([p.cost for p in points]), np.array([p.quality for p in points]))
-    return Curves(points, vertices(own), vertices(blind)), aiq(own, *ends), aiq(blind, *ends)
 
 
 def _beside(

@@ -51,6 +51,11 @@ class RouterFigures:
         cost_usd: USD per query, summed over its asks.
         aiq: area under the cost-quality hull over the cost range (decision 0004).
         ece: calibration error of the predicted quality, 15 bins, pooled pairs.
+        auroc: how well the confidence in the returned answer tells right from wrong. Confidence is P(right)
+            after all answers heard; of a policy that looks at none, the predicted quality of its pick.
+        accuracy_at_half_coverage: mean quality of the half of the answers that are trusted most (micro).
+        confidence_ece: calibration error of that confidence, 15 bins.
+        reference_misses_rescued: share of the reference's misses that the returned answer gets right.
         decision_us_p50, decision_us_p99: microseconds of encode + predict + policy, one query at a time.
         picked: candidate -> share of queries that its answer went to; only those picked at all.
     """
@@ -67,6 +72,10 @@ class RouterFigures:
     cost_usd: float | None
     aiq: float | None
     ece: float | None
+    auroc: float | None
+    accuracy_at_half_coverage: float | None
+    confidence_ece: float | None
+    reference_misses_rescued: float | None
     decision_us_p50: float
     decision_us_p99: float
     picked: dict[str, float]
@@ -169,6 +178,24 @@ class ReferenceFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class TradeOff:
+    """One setting of a policy: mean quality, and calls and active parameters (None = unknown) per query."""
+
+    setting: str
+    quality: float
+    calls: float
+    active_params_b: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyCurve:
+    """What a policy makes of its options, in the order of calls."""
+
+    policy: str
+    points: list[TradeOff]
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Held-out figures of a router on recorded outcomes.
 
@@ -182,6 +209,7 @@ class Evaluation:
         candidates: every remaining candidate asked always, in the herd's order.
         pair: RouteLLM's figures, for a herd of two.
         reference: the Herd paper's figures, where a reference was named.
+        policies: trade-offs of further policies on the same rows, where they were asked for.
         warnings: what a reader should know before quoting a figure.
     """
 
@@ -212,6 +240,7 @@ class Evaluation:
     pair: PairFigures | None
     reference: ReferenceFigures | None
     warnings: list[str]
+    policies: list[PolicyCurve] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Plain dicts, lists, strings, numbers and None."""

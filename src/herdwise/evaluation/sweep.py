@@ -7,8 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from herdwise.core.decision import CostKind, Goals
-from herdwise.evaluation.curves import Hull, sweep_weights
-from herdwise.evaluation.figures import CurvePoint
+from herdwise.core.errors import UnknownCostError
+from herdwise.evaluation.curves import Hull, aiq, sweep_weights, upper_hull
+from herdwise.evaluation.figures import CurvePoint, Curves
+from herdwise.evaluation.measured import Measured
+from herdwise.evaluation.references import zero_router
 from herdwise.evaluation.replay import Openings, Records, replay
 from herdwise.routing.base import Policy
 
@@ -53,3 +56,38 @@ def sweep(
 def vertices(hull: Hull) -> list[CurvePoint]:
     """A hull's vertices, cost ascending."""
     return [CurvePoint(float(c), float(q)) for c, q in zip(hull.cost, hull.quality, strict=True)]
+
+
+def has_range(cost: np.ndarray) -> bool:
+    """Whether the fixed candidates' mean costs are known and differ."""
+    return bool(np.isfinite(cost).all() and np.ptp(cost.mean(axis=0)) > 0)
+
+
+def router_curves(
+    measured: Measured,
+    policy: Policy,
+    openings: Callable[[Goals], Openings],
+    goals: Goals,
+    records: Records,
+    cost: np.ndarray,
+    warnings: list[str],
+    report: Callable[[str, int, int], None],
+) -> tuple[Curves, float | None, float | None]:
+    """Curves over the measured rows, AIQ of the router and of the zero router."""
+    if not has_range(cost):
+        return Curves(), None, None
+    quality = measured.quality
+    mean_cost, mean_quality = measured.mean(cost), measured.mean(quality)
+    ends = float(mean_cost.min()), float(mean_cost.max())
+    blind = zero_router(mean_cost, mean_quality)
+    try:
+        points = sweep(
+            policy, openings, goals, records, quality, cost, goals.cost_kind, measured.mean, ends, report
+        )
+    except UnknownCostError as error:
+        warnings.append(f"the router's curve and AIQ are unknown: {error.message}")
+        points = []
+    if not points:
+        return Curves(zero_router_hull=vertices(blind)), None, aiq(blind, *ends)
+    own = upper_hull(np.array([p.cost for p in points]), np.array([p.quality for p in points]))
+    return Curves(points, vertices(own), vertices(blind)), aiq(own, *ends), aiq(blind, *ends)

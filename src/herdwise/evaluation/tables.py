@@ -91,6 +91,12 @@ def economy(e: Evaluation) -> Table:
             (f"AIQ over {COST_UNITS[e.cost_kind]}, router", percent(r.aiq)),
             (f"AIQ over {COST_UNITS[e.cost_kind]}, zero router", percent(e.zero_router.aiq)),
             ("calibration error (ECE, 15 bins)", None if r.ece is None else f"{r.ece:.3f}"),
+            ("confidence tells right from wrong (AUROC)", None if r.auroc is None else f"{r.auroc:.3f}"),
+            ("quality of the most trusted half", percent(r.accuracy_at_half_coverage)),
+            (
+                "calibration error of the confidence",
+                None if r.confidence_ece is None else f"{r.confidence_ece:.3f}",
+            ),
             ("one decision, microseconds, p50 / p99", f"{r.decision_us_p50:.0f} / {r.decision_us_p99:.0f}"),
         ],
     )

@@ -25,10 +25,12 @@ class Consult(Policy):
 
     After each answer: the expected gain of P(right) by asking each further candidate, less
     ``goals.cost_weight`` x its cost. The best is asked, until nobody's gain exceeds its cost, or
-    ``min_gain``, which stops where cost has no weight.
+    ``min_gain``, which stops where cost has no weight. One answer may be unable to turn what several
+    could: below ``until`` the best is asked even so.
 
     Args:
         min_gain: expected gain of P(right), after cost, below which nobody is asked any more.
+        until: P(right) below which asking goes on without any gain in sight, in [0, 1].
         enough: P(right) at which the consultation is over, in (0, 1].
         by: "gain", the greatest gain after cost first, or "ratio", the greatest gain per cost first.
         parallel: candidates asked at once, in rounds: the fewer rounds, the sooner the answer.
@@ -42,17 +44,25 @@ class Consult(Policy):
     needs_belief: ClassVar[bool] = True
 
     def __init__(
-        self, min_gain: float = 0.002, enough: float = 1.0, by: str = "gain", parallel: int = 1
+        self,
+        min_gain: float = 0.002,
+        until: float = 0.0,
+        enough: float = 1.0,
+        by: str = "gain",
+        parallel: int = 1,
     ) -> None:
         if not 0 <= min_gain < 1:
             raise ConfigError(f"consult: min_gain {min_gain} is not in [0, 1).")
+        if not 0 <= until <= 1:
+            raise ConfigError(f"consult: until {until} is not in [0, 1].")
         if not 0 < enough <= 1:
             raise ConfigError(f"consult: enough {enough} is not in (0, 1].")
         if by not in ("gain", "ratio"):
             raise ConfigError(f"consult: by {by!r} is not known.", remedy="Known: gain, ratio.")
         if parallel < 1:
             raise ConfigError(f"consult: parallel {parallel} is below 1.")
-        self.min_gain, self.enough, self.by, self.parallel = min_gain, enough, by, parallel
+        self.min_gain, self.until, self.enough = min_gain, until, enough
+        self.by, self.parallel = by, parallel
 
     def step(self, situation: Situation) -> Step:
         """See ``Policy.step``."""
@@ -70,8 +80,8 @@ class Consult(Policy):
         gain = belief.gain(left)
         net = gain - self._price(situation, left)
         rank = gain / known_cost(situation)[left] if self.by == "ratio" else net
-        order = np.argsort(-rank, kind="stable")
-        if situation.answers:
+        order = np.lexsort((-situation.estimates.quality[left], -rank))
+        if situation.answers and p >= self.until:
             order = order[net[order] > self.min_gain]
         if not len(order):
             return settle(situation, belief, f"P(right) {p:.2f}, and nobody else is worth asking")
@@ -88,13 +98,15 @@ class Consult(Policy):
         """See ``Policy.options``."""
         return {
             "min_gain": self.min_gain,
+            "until": self.until,
             "enough": self.enough,
             "by": self.by,
             "parallel": self.parallel,
         }
 
     def spectrum(self, n_candidates: int) -> Sequence[Policy]:
-        """Least gains from one that ends after the first answer to none at all."""
+        """Least gains from one that ends after the first answer to none, then doubts that go on without any."""
         del n_candidates
-        gains = (0.3, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.0005, 0.0)
-        return [Consult(gain, self.enough, self.by, self.parallel) for gain in gains]
+        settings = [(gain, 0.0) for gain in (0.3, 0.1, 0.05, 0.02, 0.01, 0.005, 0.0)]
+        settings += [(0.0, until) for until in (0.4, 0.5, 0.6, 0.7, 0.85)]
+        return [Consult(gain, until, self.enough, self.by, self.parallel) for gain, until in settings]

@@ -115,10 +115,15 @@ def recorded_by(router: Router, table: OutcomeTable | None = None) -> Recorded:
     return Recorded.of(ids, texts, benchmarks, quality[:, : len(learned)], router.predictor.predict(X))
 
 
-def choose_probes(recorded: Recorded, n: int) -> np.ndarray:
-    """Rows of the recorded queries that tell most about a new candidate, the most telling first."""
+def choose_probes(recorded: Recorded, n: int, *, allowed: np.ndarray | None = None) -> np.ndarray:
+    """Rows of the recorded queries that tell most about a new candidate, the most telling first.
+
+    Args:
+        n: how many; all that are allowed where they are fewer.
+        allowed: ``(n_queries,)`` bool, such as those with a reference to grade by; all by default.
+    """
     likeness = Likeness.fit(recorded.outcomes, recorded.predicted)
-    return choose_anchors(likeness, recorded.outcomes, recorded.predicted, n)
+    return choose_anchors(likeness, recorded.outcomes, recorded.predicted, n, allowed=allowed)
 
 
 def consider(

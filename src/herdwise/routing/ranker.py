@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ from herdwise.core.candidate import Herd
 from herdwise.core.decision import Estimates, Goals
 from herdwise.core.query import Query
 from herdwise.prediction.fusion import Fusion
-from herdwise.routing.base import Belief, Situation
+from herdwise.routing.base import Belief, Policy, Situation
 from herdwise.routing.constraints import HerdFacts, admit, refuse_empty
 from herdwise.routing.explain import Neighbour
 from herdwise.routing.utility import utilities
@@ -47,6 +48,20 @@ class Ranker(Protocol):
 
     def explain(self, query: Query, k: int = 5) -> tuple[Neighbour, ...]:
         """The nearest recorded queries; empty where none are kept."""
+
+
+def opening(
+    ranker: Ranker, policy: Policy, query: Query, goals: Goals, estimates: Estimates | None = None
+) -> Situation:
+    """The scene for a policy, with what is believed before any answer where the policy consults.
+
+    Raises:
+        NoCandidateError, UnknownCostError: see ``Ranker.situation``.
+    """
+    situation = ranker.situation(query, goals, estimates)
+    if not policy.consults:
+        return situation
+    return replace(situation, belief=ranker.belief(situation.estimates))
 
 
 def scene(facts: HerdFacts, query: Query, goals: Goals, estimates: Estimates) -> Situation:

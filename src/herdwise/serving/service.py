@@ -95,6 +95,17 @@ class Service:
                 f"the default policy {self.default_policy!r} is not among the policies.",
                 remedy=f"Known: {', '.join(sorted(self.policies))}.",
             )
+        if self.default_policy not in self.offered():
+            raise ConfigError(
+                f"the default policy {self.default_policy!r} needs a router that learned from answers.",
+                remedy="Train one from outcomes that have answers and name it under router:, or choose"
+                " another policy, such as cascade or vote.",
+            )
+
+    def offered(self) -> list[str]:
+        """Names of the policies whose needs are met, sorted."""
+        names = sorted(self.policies)
+        return [n for n in names if not self.policies[n].needs_belief or self.ranker.fusion is not None]
 
 
 def check_bind(host: str, keys: Sequence[str]) -> None:

@@ -277,8 +277,4 @@ def _unknown_model(model: str, service: Service) -> RequestError:
 
 def model_names(service: Service) -> list[str]:
     """What ``model`` may be: auto, auto/<policy> for those whose needs are met, and every candidate."""
-    learned = service.ranker.fusion is not None
-    policies = [
-        name for name in sorted(service.policies) if learned or not service.policies[name].needs_belief
-    ]
-    return ["auto", *(f"auto/{name}" for name in policies), *service.ranker.herd.names]
+    return ["auto", *(f"auto/{name}" for name in service.offered()), *service.ranker.herd.names]
