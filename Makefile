@@ -23,12 +23,12 @@ $(VENV)/bin/uv:
 # Two stamps: what running needs, and what developing needs besides.
 $(VENV)/.run: pyproject.toml uv.lock | $(VENV)/bin/uv
 	@echo "Installing herdwise ..."
-	@VIRTUAL_ENV=$(abspath $(VENV)) UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --no-dev
+	@VIRTUAL_ENV=$(abspath $(VENV)) UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode --no-dev
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml uv.lock | $(VENV)/bin/uv
 	@echo "Installing herdwise with its development tools ..."
-	@VIRTUAL_ENV=$(abspath $(VENV)) UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact
+	@VIRTUAL_ENV=$(abspath $(VENV)) UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode
 	@touch $(VENV)/.run $@
 
 run: $(VENV)/.run ## Train on the shipped outcomes, show held-out figures, serve an endpoint
