@@ -1,6 +1,6 @@
 """How long `herdwise serve` takes until it answers, and how much memory it holds then.
 
-    python benchmarks/serve_start.py [--router DIR] [--runs N]
+    python benchmarks/bench_serve_start.py [--router DIR] [--runs N]
 
 Serves one candidate behind an HTTP address (never asked) in a fresh process, without a router or with the
 saved one given (the candidate is then the first of its herd). Prints wall and CPU seconds until /healthz
