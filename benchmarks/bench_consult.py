@@ -1,6 +1,6 @@
 """What looking at the answers is worth: fusion and consultation on mmlu_pro's held-out split.
 
-    python benchmarks/bench_consult.py            the table; settings are chosen on folds of the training split
+    python benchmarks/bench_consult.py            the table; settings chosen on folds of the training split
     python benchmarks/bench_consult.py --live     the 400 questions with full texts over HTTP, beside replay
 
 Quality is the recorded quality of a candidate that gave the returned answer, in percent, with the 95%
@@ -226,7 +226,7 @@ def measure(name: str, most_b: float | None, settings: Sequence[Setting], whole:
         got, size = ground.earned(course), float(ground.active(course).mean())
         row(
             what,
-            f"{size:.1f} B, {100 * size / total_b:.0f}% of all; {100 * course.calls.mean() / m:.0f}% of calls",
+            f"{size:.1f} B, {100 * size / total_b:.0f}%; {100 * course.calls.mean() / m:.0f}% of calls",
             target,
         )
         row("  quality", mean_and_interval(got))
