@@ -310,7 +310,9 @@ def texts_ground() -> tuple[Ground, Ground, list[str]]:
         for j, name in enumerate(test.herd.names):
             text = texts.get((query_id, name))
             read[i, j] = None if text is None else read_value(Query(question), text, "stop")[0]
-    return Ground(router, test, read), Ground(router, test), list(test.texts)
+    by_text = Ground(router, test, read)
+    by_text.records.ran[:] &= np.array([[(q, name) in texts for name in names] for q in test.query_ids])
+    return by_text, Ground(router, test), list(test.texts)
 
 
 async def live(setting: Setting) -> None:
