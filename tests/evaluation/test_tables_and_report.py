@@ -132,3 +132,28 @@ def test_without_a_cost_the_page_says_so_instead_of_drawing(make_outcomes: Calla
     html = render(evaluate(table, predictor="mean"))
     assert "No curve" in html
     assert "<polyline" not in html
+
+
+def test_policies_share_one_picture_with_calls_and_sizes_on_its_axes(
+    make_outcomes: Callable[..., Any],
+) -> None:
+    n = 12
+    right = [1.0 if i % 3 else 0.0 for i in range(n)]
+    table = make_outcomes(
+        {"small": right, "large": [1.0] * n},
+        split=["train", "test"] * (n // 2),
+        candidates={"small": {"active_params_b": 1.0}, "large": {"active_params_b": 8.0}},
+        answers={"small": ["A" if q else "B" for q in right], "large": ["A"] * n},
+    )
+    found = evaluate(table, predictor="mean", policies=("single", "cascade", "vote"))
+    assert [curve.policy for curve in found.policies] == ["single", "cascade", "vote"]
+    asked_both = max(found.policies[2].points, key=lambda point: point.calls)
+    assert (asked_both.calls, asked_both.active_params_b) == (2.0, 9.0)
+    page = Page(render(found))
+    for place, curve in enumerate(found.policies):
+        # A line on each of two axes, a dot per setting on each, and one dot in the legend.
+        assert page.count("polyline", f"policy{place} policy-line") == 2
+        assert page.count("circle", f"policy{place}") == 2 * len(curve.points) + 1
+    words = "".join(page.words)
+    assert "calls per query" in words
+    assert "billion active parameters per query" in words

@@ -7,12 +7,12 @@ dark), and the figures of every drawing stand in a table beside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
 
-from herdwise.evaluation.figures import CurvePoint, Evaluation
+from herdwise.evaluation.figures import CurvePoint, Evaluation, TradeOff
 from herdwise.evaluation.tables import COST_UNITS, Table, percent, span
 from herdwise.evaluation.tables import benchmarks as benchmark_table
 from herdwise.evaluation.tables import economy as economy_table
@@ -20,9 +20,12 @@ from herdwise.evaluation.tables import excluded as excluded_table
 from herdwise.evaluation.tables import headline as headline_table
 from herdwise.evaluation.tables import pair as pair_table
 from herdwise.evaluation.tables import picks as picks_table
+from herdwise.evaluation.tables import policies as policies_table
 from herdwise.evaluation.tables import reference as reference_table
 
 _WIDTH, _MARGIN, _TOP = 860.0, 24.0, 16.0
+#: Lines of policies that the page's style tells apart, by colour and by dashes.
+_POLICY_STYLES = 5
 _CHAR = 7.3  # mean width of a character at 13 px, generous
 
 
@@ -33,6 +36,7 @@ def render(evaluation: Evaluation) -> str:
     sections = [
         _section("Router and references", _intervals(e), headline_table(e)),
         _section("Cost and quality", _curve(e), economy_table(e)),
+        *(_section("Policies", _policies(e), policies_table(e)) for _ in e.policies[:1]),
         _section("Benchmarks", _per_benchmark(e) if len(e.benchmarks) > 1 else "", benchmark_table(e)),
         _section("Candidates", "", picks_table(e)),
     ]
@@ -188,6 +192,54 @@ def _curve(e: Evaluation) -> str:
     for point in e.curves.router:
         tip = f"cost weight {point.cost_weight:.3g}: {percent(point.quality)} at {point.cost:.3g} {unit}"
         drawing.mark("router", x(point.cost), y(point.quality), tip, 3.5)
+    return drawing.figure()
+
+
+def _policies(e: Evaluation) -> str:
+    """Quality over calls and over active parameters per query, a line per policy, side by side."""
+    axes: list[tuple[str, Callable[[TradeOff], float | None]]] = [
+        ("calls per query", lambda p: p.calls),
+        ("billion active parameters per query", lambda p: p.active_params_b),
+    ]
+    shown = [p for curve in e.policies for p in curve.points]
+    axes = [(name, of) for name, of in axes if shown and all(of(p) is not None for p in shown)]
+    if not axes:
+        return "<p>No policy answered every query.</p>"
+    levels = [p.quality for p in shown] + [e.best_single.quality]
+    drawing = _Drawing(
+        420,
+        "Quality over calls and over active parameters per query, by policy",
+        "One point per setting of a policy; both axes count everybody asked. The dashed level is the best"
+        f" single candidate, {e.best_single.candidate}.",
+    )
+    bottom, width = drawing.height - 84, _WIDTH / len(axes)
+    y = _Scale(min(levels), max(levels), bottom, _TOP)
+    for number, (name, of) in enumerate(axes):
+        left = number * width
+        reached = [of(p) or 0.0 for p in shown]
+        x = _Scale(0.0, max(reached), left + 60, left + width - _MARGIN)
+        for tick in y.ticks:
+            drawing.line("grid", x.start, y(tick), x.end, y(tick))
+            drawing.text(x.start - 8, y(tick) + 4, f"{100 * tick:g}%", "axis", "end")
+        for tick in x.ticks:
+            drawing.text(x(tick), bottom + 18, f"{tick:g}", "axis", "middle")
+        drawing.text((x.start + x.end) / 2, bottom + 38, name, "axis", "middle")
+        drawing.line("blind-line", x.start, y(e.best_single.quality), x.end, y(e.best_single.quality))
+        for place, curve in enumerate(e.policies):
+            css = f"policy{place % _POLICY_STYLES}"
+            points = sorted((of(p) or 0.0, p.quality, p.setting) for p in curve.points)
+            line = " ".join(f"{x(at)},{y(quality)}" for at, quality, _ in points)
+            drawing.add("polyline", f"{css} policy-line", points=line)
+            for at, quality, setting in points:
+                tip = f"{curve.policy} {setting}: {percent(quality)} at {at:.3g} {name}"
+                drawing.mark(css, x(at), y(quality), tip, 3.5)
+    at_x = 60.0
+    for place, curve in enumerate(e.policies):
+        css = f"policy{place % _POLICY_STYLES}"
+        drawing.line(f"{css} policy-line", at_x, drawing.height - 18, at_x + 34, drawing.height - 18)
+        drawing.mark(css, at_x + 17, drawing.height - 18, curve.policy, 3.5)
+        drawing.text(at_x + 42, drawing.height - 14, curve.policy)
+        at_x += 70 + _CHAR * len(curve.policy)
     return drawing.figure()
 
 

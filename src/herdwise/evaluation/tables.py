@@ -147,6 +147,23 @@ def reference(e: Evaluation) -> Table | None:
     )
 
 
+def policies(e: Evaluation) -> Table:
+    """What several policies make of their options."""
+    rows: list[Sequence[str | None]] = [
+        (
+            curve.policy,
+            point.setting,
+            percent(point.quality),
+            f"{point.calls:.2f}",
+            number(point.active_params_b),
+        )
+        for curve in e.policies
+        for point in curve.points
+    ]
+    columns = ("policy", "setting", "quality", "calls per query", "billion active parameters per query")
+    return Table("Policies on the same questions", columns, rows, left=(0, 1))
+
+
 def pair(e: Evaluation) -> Table | None:
     """RouteLLM's figures of a two-candidate herd."""
     p = e.pair
@@ -168,7 +185,8 @@ def pair(e: Evaluation) -> Table | None:
 def all_tables(e: Evaluation, most_candidates: int | None = None) -> list[Table]:
     """Every table that has something to say, in reading order."""
     candidates = picks(e, most_candidates)
-    made = (headline(e), benchmarks(e), economy(e), candidates, reference(e), pair(e), excluded(e))
+    several = policies(e) if e.policies else None
+    made = (headline(e), benchmarks(e), economy(e), several, candidates, reference(e), pair(e), excluded(e))
     return [table for table in made if table is not None]
 
 
