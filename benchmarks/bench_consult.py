@@ -82,7 +82,9 @@ class Ground:
         estimates = router.estimate(table.queries())
         self.predicted = estimates.quality
         self.estimates = [estimates.row(i) for i in range(len(self.queries))]
-        self.beliefs = [router.belief(row) for row in self.estimates]
+        self.beliefs = [
+            router.belief(query, row) for query, row in zip(self.queries, self.estimates, strict=True)
+        ]
         quality = table.matrix("quality").astype(np.float64)
         self.quality = np.nan_to_num(quality)
         self.answers = table.answer_matrix() if read is None else read
@@ -113,7 +115,7 @@ class Ground:
         if self.router.fusion is None:
             raise SystemExit("the router learned no fusion")
         asked = np.where(self.records.ran, self.quality, np.nan)
-        votes = Votes.of(self.answers, asked)
+        votes = Votes.of(self.answers, asked, self.table.texts)
         said = self.router.fusion.posteriors(votes, self.predicted)[:, :-1]
         best = said.argmax(axis=1)
         rows = np.arange(len(best))

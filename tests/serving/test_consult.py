@@ -273,7 +273,7 @@ async def test_a_consultation_over_http_goes_as_its_replay(trio: Any, lettered: 
     up = await trio("B", "A", "B", policies={"consult": policy}, ranker=lettered)
     query = Query(QUESTION)
     situation = lettered.situation(query, Goals())
-    opening = replace(situation, belief=lettered.belief(situation.estimates))
+    opening = replace(situation, belief=lettered.belief(situation.query, situation.estimates))
     unknown = np.full((1, 3), np.nan)
     values = np.array([["B", "A", "B"]], dtype=object)
     expected = replay(policy, lambda _row: opening, Records(np.ones((1, 3), bool), values, unknown, unknown))
@@ -320,7 +320,7 @@ async def test_recorded_candidates_over_http_give_the_replays_choices(
     openings = []
     for i in chosen:
         situation = router.situation(Query(table.texts[i]), goals)
-        openings.append(replace(situation, belief=router.belief(situation.estimates)))
+        openings.append(replace(situation, belief=router.belief(situation.query, situation.estimates)))
     records = Records(there, values, unknown, unknown)
     expected = replay(policy, openings.__getitem__, records)
     assert expected.calls.max() > 3

@@ -29,7 +29,7 @@ def openings_of(
             if not policy.consults:
                 return situation
             if row not in beliefs:
-                beliefs[row] = router.belief(estimates[row])
+                beliefs[row] = router.belief(queries[row], estimates[row])
             return replace(situation, belief=beliefs[row])
 
         return opening

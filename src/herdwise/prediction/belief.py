@@ -13,39 +13,53 @@ from herdwise.prediction.fusion_network import softmax
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """The network's parameters as one query sees them (the predicted log-odds worked in).
+    """The network's parameters as one query sees them: predicted log-odds and options are worked in.
 
     Args:
         say, spoke, fail: ``(m, h)`` what a candidate adds to the hidden units: of the value it says, of all
             values, of all values when it fails.
-        offset, none: ``(h,)`` what all values start with; what "none of those" adds.
+        offset, unsaid: ``(h,)`` what all values start with; what a value that nobody said adds.
         readout: ``(h,)``.
-        vote, none_spoke, none_fail: ``(m,)`` what a candidate adds to scores.
-        none_score: score that "none of those" starts with.
+        vote, unsaid_spoke, unsaid_fail: ``(m,)`` what a candidate adds to scores: to the value it says, to
+            those that nobody said.
+        unsaid_score: score that those start with.
         next, next_fail: ``(h, m)`` what a candidate would say, from the hidden units.
-        next_new, next_fail_score: ``(m,)``.
+        next_unsaid, next_fail_score: ``(m,)``.
         speaks: ``(m,)`` bool, who was learned of.
+        offered: the options' values, in their order.
+        option: ``(len(offered), h)``, what each option adds to its own hidden units.
+        option_score: ``(len(offered),)``.
     """
 
     say: np.ndarray
     spoke: np.ndarray
     fail: np.ndarray
     offset: np.ndarray
-    none: np.ndarray
+    unsaid: np.ndarray
     readout: np.ndarray
     vote: np.ndarray
-    none_spoke: np.ndarray
-    none_fail: np.ndarray
-    none_score: float
+    unsaid_spoke: np.ndarray
+    unsaid_fail: np.ndarray
+    unsaid_score: float
     next: np.ndarray
-    next_new: np.ndarray
+    next_unsaid: np.ndarray
     next_fail: np.ndarray
     next_fail_score: np.ndarray
     speaks: np.ndarray
+    offered: tuple[str, ...]
+    option: np.ndarray
+    option_score: np.ndarray
 
     @classmethod
-    def of(cls, p: Mapping[str, np.ndarray], odds: np.ndarray, speaks: np.ndarray) -> Reading:
-        """Of a query with centred log-odds ``(m,)``."""
+    def of(
+        cls,
+        p: Mapping[str, np.ndarray],
+        odds: np.ndarray,
+        speaks: np.ndarray,
+        offered: tuple[str, ...],
+        features: np.ndarray,
+    ) -> Reading:
+        """Of a query with centred log-odds ``(m,)`` and option features ``(len(offered), f)``."""
         level = float(odds.mean())
         column = odds[:, None]
         return cls(
@@ -53,17 +67,20 @@ class Reading:
             spoke=p["spoke"] + column * p["spoke_odds"],
             fail=p["fail"],
             offset=p["offset"] + level * p["query"],
-            none=p["none"],
+            unsaid=p["unsaid"],
             readout=p["readout"],
             vote=p["vote"] + odds * p["vote_odds"],
-            none_spoke=p["none_spoke"],
-            none_fail=p["none_fail"],
-            none_score=float(p["none_score"][0]) + level * float(p["none_query"][0]),
+            unsaid_spoke=p["unsaid_spoke"],
+            unsaid_fail=p["unsaid_fail"],
+            unsaid_score=float(p["unsaid_score"][0]) + level * float(p["unsaid_query"][0]),
             next=p["next"],
-            next_new=p["next_new"],
+            next_unsaid=p["next_unsaid"],
             next_fail=p["next_fail"],
             next_fail_score=p["next_fail_score"],
             speaks=speaks,
+            offered=offered,
+            option=features @ p["option"],
+            option_score=features @ p["option_score"],
         )
 
 
@@ -76,30 +93,31 @@ class Belief:
     Args:
         reading: the network for this query.
         heard: candidate -> what it said, in the order of hearing; None = no readable answer.
-        values: the distinct values, in the order of hearing.
-        own: ``(V + 1, h)`` hidden inputs per value, the last row for "none of those".
+        values: the values known: the options on offer, then others in the order of hearing.
+        said: ``(V + 1,)`` bool, which of them were said; the last row is "none of those", never said.
+        own: ``(V + 1, h)`` hidden inputs per value, without ``unsaid``.
+        own_score: ``(V + 1,)`` the linear part of the scores, without that of the unsaid.
         shared: ``(h,)`` hidden inputs of all.
-        score: ``(V + 1,)`` the linear part of the scores.
+        unsaid_score: linear score of what nobody said.
     """
 
     reading: Reading
     heard: Mapping[int, tuple[str | None, ...]]
     values: tuple[str, ...]
+    said: np.ndarray
     own: np.ndarray
+    own_score: np.ndarray
     shared: np.ndarray
-    score: np.ndarray
+    unsaid_score: float
 
     @classmethod
     def start(cls, reading: Reading) -> Belief:
         """Before anybody was asked."""
-        return cls(
-            reading,
-            {},
-            (),
-            reading.none[None].copy(),
-            reading.offset,
-            np.array([reading.none_score], np.float32),
-        )
+        n, h = reading.option.shape
+        own, score = np.zeros((n + 1, h), dtype=np.float32), np.zeros(n + 1, dtype=np.float32)
+        own[:n], score[:n] = reading.option, reading.option_score
+        said = np.zeros(n + 1, dtype=bool)
+        return cls(reading, {}, reading.offered, said, own, score, reading.offset, reading.unsaid_score)
 
     def observe(self, candidate: int, value: str | None) -> Belief:
         """What is believed once ``candidate`` said ``value`` (a normal form; None: no readable answer).
@@ -119,48 +137,66 @@ class Belief:
             return belief
         return self._with(candidate, (value,))
 
-    def _with(self, candidate: int, said: tuple[str | None, ...]) -> Belief:
+    def _with(self, candidate: int, told: tuple[str | None, ...]) -> Belief:
         r = self.reading
-        values = self.values + tuple(v for v in dict.fromkeys(said) if v is not None and v not in self.values)
-        more = len(values) - len(self.values)
-        own, score, shared = self.own, self.score, self.shared
-        if more:
-            own = np.concatenate([own[:-1], np.zeros((more, own.shape[1]), own.dtype), own[-1:]])
-            score = np.concatenate([score[:-1], np.zeros(more, score.dtype), score[-1:]])
-        else:
-            own, score = own.copy(), score.copy()
-        if r.speaks[candidate]:
-            share = np.float32(1.0 / len(said))
-            for value in said:
-                if value is None:
-                    shared = shared + share * r.fail[candidate]
-                    score[-1] += share * r.none_fail[candidate]
-                else:
-                    place = values.index(value)
+        values, said, own, score = self.values, self.said.copy(), self.own.copy(), self.own_score.copy()
+        fresh = tuple(v for v in dict.fromkeys(told) if v is not None and v not in values)
+        if fresh:
+            at, values = len(values), values + fresh
+            said = np.insert(said, at, [False] * len(fresh))
+            own = np.insert(own, at, np.zeros((len(fresh), own.shape[1]), own.dtype), axis=0)
+            score = np.insert(score, at, np.zeros(len(fresh), score.dtype))
+        shared, unsaid_score = self.shared, self.unsaid_score
+        share = np.float32(1.0 / len(told))
+        speaks = bool(r.speaks[candidate])
+        for value in told:
+            if value is not None:
+                place = values.index(value)
+                said[place] = True
+                if speaks:
                     own[place] += share * r.say[candidate]
                     score[place] += share * r.vote[candidate]
                     shared = shared + share * r.spoke[candidate]
-                    score[-1] += share * r.none_spoke[candidate]
-        return Belief(r, {**self.heard, candidate: said}, values, own, shared, score)
+                    unsaid_score += float(share * r.unsaid_spoke[candidate])
+            elif speaks:
+                shared = shared + share * r.fail[candidate]
+                unsaid_score += float(share * r.unsaid_fail[candidate])
+        heard = {**self.heard, candidate: told}
+        return Belief(r, heard, values, said, own, score, shared, unsaid_score)
 
     # -- what is believed ---------------------------------------------------------------------------
 
+    def _hidden(self) -> np.ndarray:
+        """Hidden units of the values and of "none of those", ``(V + 1, h)``."""
+        hidden: np.ndarray = np.maximum(
+            self.own + self.shared + np.where(self.said[:, None], 0.0, self.reading.unsaid), 0.0
+        )
+        return hidden
+
     def probabilities(self) -> np.ndarray:
-        """``(V + 1,)`` P(right) of ``values``, the last for "none of those"."""
-        hidden = np.maximum(self.own + self.shared, 0.0)
-        return softmax(hidden @ self.reading.readout + self.score, axis=0)
+        """``(V + 1,)`` P(right) of ``values``, said or not; the last for none of them."""
+        score = self._hidden() @ self.reading.readout + self.own_score
+        score += np.where(self.said, 0.0, self.unsaid_score)
+        if self.reading.offered:
+            score[-1] = -np.inf
+        return softmax(score, axis=0)
 
     def posterior(self) -> dict[str | None, float]:
-        """Value -> P(it is right); the key None holds the probability that none of those said is."""
-        return dict(zip((*self.values, None), self.probabilities().tolist(), strict=True))
+        """Value said -> P(it is right); the key None holds the probability that none of those said is."""
+        p = self.probabilities().tolist()
+        known: dict[str | None, float] = {value: p[i] for i, value in enumerate(self.values) if self.said[i]}
+        known[None] = max(0.0, 1.0 - sum(known.values()))
+        return known
 
     def best(self) -> tuple[str | None, float]:
-        """The value most likely right and its probability; (None, 0.0) while nothing was said."""
-        if not self.values:
-            return None, 0.0
-        p = self.probabilities()[:-1]
-        place = int(p.argmax())
-        return self.values[place], float(p[place])
+        """The value most likely right of those said, and its probability; (None, 0.0) while there is none."""
+        place = self._best()
+        return (None, 0.0) if place is None else (self.values[place], float(self.probabilities()[place]))
+
+    def _best(self) -> int | None:
+        if not self.said.any():
+            return None
+        return int(np.where(self.said, self.probabilities(), -1.0).argmax())
 
     def trust(self, candidate: int) -> float:
         """P(right) of what ``candidate`` said: of its likeliest answer, 0 where it gave none.
@@ -176,57 +212,86 @@ class Belief:
     # -- what one more answer is worth --------------------------------------------------------------
 
     def foretold(self, candidates: np.ndarray) -> np.ndarray:
-        """What each of ``candidates`` ``(k,)`` would say: ``(k, V + 2)`` over ``values``, something new, nothing."""
+        """What each of ``candidates`` would say: ``(k, V + 2)`` over ``values``, another, nothing."""
         r = self.reading
-        hidden = np.maximum(self.own + self.shared, 0.0)
+        hidden = self._hidden()
         score = np.empty((len(candidates), len(self.values) + 2), dtype=np.float32)
         score[:, :-1] = (hidden @ r.next[:, candidates]).T
-        score[:, -2] += r.next_new[candidates]
-        score[:, -1] = hidden[-1] @ r.next_fail[:, candidates] + r.next_fail_score[candidates]
+        score[:, :-1] += np.where(self.said, 0.0, r.next_unsaid[candidates][:, None])
+        if r.offered:
+            score[:, -2] = -np.inf
+        score[:, -1] = (hidden[-1] @ r.next_fail)[candidates] + r.next_fail_score[candidates]
         return softmax(score, axis=1)
 
     def gain(self, candidates: np.ndarray) -> np.ndarray:
-        """Expected rise of P(right) of the final answer from asking each of ``candidates`` ``(k,)``, ``(k,)``.
+        """Expected rise of P(right) of the final answer from asking each of ``candidates``, ``(k,)``.
 
-        One step ahead: over all that it may say (each value said so far, something new, nothing), by how
-        much the value that would then be best beats the one that is best now. Never negative; 0 where no
-        answer of it would change the choice, or it was not learned of or already heard.
+        One step ahead: over all that it may say (each value known, another, nothing), by how much the
+        value that would then be best beats the one that is best now. Never negative; 0 where no answer of
+        it would change the choice, or it was not learned of or already heard.
         """
         r = self.reading
         candidates = np.asarray(candidates, dtype=np.int64)
-        k, v = len(candidates), len(self.values)
-        if k == 0:
+        v, best = len(self.values), self._best()
+        if len(candidates) == 0:
             return np.zeros(0)
-        # Rows of the values after each event: those said, a new one, none of those.
-        own = np.concatenate([self.own[:-1], np.zeros((1, self.own.shape[1]), np.float32), self.own[-1:]])
+        # One row per value, one for another, one for "none of those"; column e of an event is row e.
+        own = np.insert(self.own, v, 0.0, axis=0)
+        own_score = np.insert(self.own_score, v, 0.0)
+        said = np.insert(self.said, v, False)
         shared = self.shared + r.spoke[candidates]
-        before = np.maximum(own[None] + shared[:, None], 0.0) @ r.readout  # (k, v + 2), nobody's row changed
+        quiet = own + np.where(said[:, None], 0.0, r.unsaid)
+        before = np.maximum(quiet[None] + shared[:, None], 0.0) @ r.readout + own_score
+        before += np.where(said, 0.0, (self.unsaid_score + r.unsaid_spoke[candidates])[:, None])
         after = np.maximum(own[None, :-1] + (shared + r.say[candidates])[:, None], 0.0) @ r.readout
-        base = np.concatenate([self.score[:-1], np.zeros(1, np.float32), self.score[-1:]])
-        before = before + base
-        before[:, -1] += r.none_spoke[candidates]
-        after = after + base[:-1] + r.vote[candidates][:, None]  # (k, v + 1), the row of what it says
-        scores = np.repeat(before[:, None, :], v + 1, axis=1)  # (k, event, row)
-        scores[:, :-1, v] = -np.inf  # a new value stands only where one was said
-        event = np.arange(v + 1)
-        scores[:, event, event] = after
-        p = softmax(scores, axis=2)
-        rise = p[:, :, :-1].max(axis=2)
-        if v:
-            rise = rise - p[:, :, int(self.probabilities()[:-1].argmax())]
+        after += own_score[:-1] + r.vote[candidates][:, None]
+        before[:, v] = -np.inf  # another value has its row only where it is said
+        if r.offered:
+            before[:, -1] = -np.inf
+        rise = _rise(before, after, said, best)
         foretold = self.foretold(candidates)
         expected = (foretold[:, :-1] * rise).sum(axis=1)
-        if v:
-            expected += foretold[:, -1] * self._rise_on_failure(candidates)
+        if best is not None:
+            expected += foretold[:, -1] * self._rise_on_failure(candidates, best)
         free = np.array([c not in self.heard for c in candidates.tolist()])
         return np.asarray(np.where(r.speaks[candidates] & free, expected, 0.0), dtype=np.float64)
 
-    def _rise_on_failure(self, candidates: np.ndarray) -> np.ndarray:
+    def _rise_on_failure(self, candidates: np.ndarray, best: int) -> np.ndarray:
         """By how much another value beats the best of now once each of ``candidates`` failed, ``(k,)``."""
         r = self.reading
-        hidden = np.maximum(self.own[None] + (self.shared + r.fail[candidates])[:, None], 0.0)
-        score = hidden @ r.readout + self.score
-        score[:, -1] += r.none_fail[candidates]
-        p = softmax(score, axis=1)[:, :-1]
-        rise: np.ndarray = p.max(axis=1) - p[:, int(self.probabilities()[:-1].argmax())]
+        quiet = self.own + np.where(self.said[:, None], 0.0, r.unsaid)
+        score = np.maximum(quiet[None] + (self.shared + r.fail[candidates])[:, None], 0.0) @ r.readout
+        score += self.own_score
+        score += np.where(self.said, 0.0, (self.unsaid_score + r.unsaid_fail[candidates])[:, None])
+        if r.offered:
+            score[:, -1] = -np.inf
+        p = softmax(score, axis=1)
+        rise: np.ndarray = p[:, self.said].max(axis=1) - p[:, best]
         return rise
+
+
+def _rise(before: np.ndarray, after: np.ndarray, said: np.ndarray, best: int | None) -> np.ndarray:
+    """Rise of P(right) for each candidate and event, ``(k, R - 1)``.
+
+    Args:
+        before: ``(k, R)`` scores of the rows as far as nobody new said them.
+        after: ``(k, R - 1)`` score of the row that is said.
+        said: ``(R,)`` bool, rows said so far.
+        best: row that is best now.
+    """
+    top = np.maximum(before.max(axis=1), after.max(axis=1))[:, None]
+    weight, new = np.exp(before - top), np.exp(after - top)
+    total = weight.sum(axis=1, keepdims=True) - weight[:, :-1] + new
+    # Best of the rows said so far other than the one that is said now.
+    rivals = np.where(said[:-1], weight[:, :-1], 0.0)
+    first = rivals.argmax(axis=1)
+    rows = np.arange(len(rivals))
+    highest = rivals[rows, first]
+    rivals[rows, first] = 0.0
+    second = rivals.max(axis=1)
+    events = np.arange(rivals.shape[1])
+    others = np.where(events[None] == first[:, None], second[:, None], highest[:, None])
+    winner = np.maximum(others, new)
+    held = 0.0 if best is None else np.where(events[None] == best, new, weight[:, [best]])
+    rise: np.ndarray = (winner - held) / total
+    return rise

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
+from herdwise.answers.choice import LETTERS
+from herdwise.answers.options import options_of
 from herdwise.core.errors import ArtefactError, InputError
 from herdwise.prediction.belief import Belief, Reading
-from herdwise.prediction.fusion_network import Batch, Parameters, forward
+from herdwise.prediction.fusion_network import Batch, Parameters, forward, initial
 from herdwise.prediction.fusion_training import train
-from herdwise.prediction.votes import Votes
+from herdwise.prediction.option_features import option_features
+from herdwise.prediction.votes import NOT_RUN, Votes
 
 #: Trust in a prediction ends here: odds beyond 49 to 1 count as that.
 _FLOOR = 0.02
@@ -20,8 +23,8 @@ _FLOOR = 0.02
 class Fusion:
     """The posterior over the values that were said, learned from recorded answers.
 
-    Candidates are named by their position in the herd of the training data; whoever never gave an answer there
-    takes no part. See ``fusion_network`` for the form, ``fusion_training`` for how it is learned.
+    Candidates are named by their position in the herd of the training data; whoever never gave an
+    answer there takes no part. See ``fusion_network`` for the form, ``fusion_training`` for the learning.
 
     Args:
         hidden: hidden units of the network.
@@ -32,34 +35,43 @@ class Fusion:
     def __init__(
         self,
         hidden: int = 32,
-        n_epochs: int = 30,
-        learning_rate: float = 4e-3,
-        decay: float = 3e-3,
+        n_epochs: int = 20,
+        learning_rate: float = 3e-3,
+        decay: float = 0.1,
         share_whole: float = 0.25,
         next_weight: float = 0.3,
     ) -> None:
         self.hidden, self.n_epochs, self.learning_rate = hidden, n_epochs, learning_rate
         self.decay, self.share_whole, self.next_weight = decay, share_whole, next_weight
 
-    def fit(self, quality: np.ndarray, answers: np.ndarray, predicted: np.ndarray, *, seed: int = 0) -> Self:
+    def fit(
+        self,
+        quality: np.ndarray,
+        answers: np.ndarray,
+        predicted: np.ndarray,
+        texts: Sequence[str] | None = None,
+        *,
+        seed: int = 0,
+    ) -> Self:
         """Learn.
 
         Args:
             quality: ``(n, m)`` in [0, 1], NaN = not run.
             answers: ``(n, m)`` objects: normal forms (str), None where no answer could be read.
             predicted: ``(n, m)`` quality foretold by a fit without that row (``Predictor.left_out_``).
+            texts: ``(n,)`` the queries, for the options that they offer; None = options count for nothing.
             seed: the same seed gives the same fusion.
 
         Raises:
             InputError: when shapes differ, or no graded answer is recorded.
         """
-        votes = Votes.of(answers, quality)
+        votes = Votes.of(answers, quality, texts)
         predicted = np.asarray(predicted, dtype=np.float32)
         if predicted.shape != votes.said.shape:
             raise InputError(f"predicted {predicted.shape} and answers {votes.said.shape} must be alike.")
         odds = _log_odds(predicted)
         self.centre_ = np.nan_to_num(np.nanmean(odds, axis=0)).astype(np.float32)
-        self.speaks_ = (votes.said >= 0).any(axis=0)
+        self.speaks_: np.ndarray = np.asarray((votes.said >= 0).any(axis=0))
         rng = np.random.default_rng(seed)
         self.parameters_: Parameters = train(
             votes,
@@ -79,21 +91,36 @@ class Fusion:
         """Number of candidates learned, m."""
         return len(self.speaks_)
 
-    def belief(self, predicted: np.ndarray) -> Belief:
+    @property
+    def n_features(self) -> int:
+        """Features of an option that were learned: 0 where no training query offered options."""
+        return int(self.parameters_["option_score"].shape[0])
+
+    def belief(self, predicted: np.ndarray, text: str = "") -> Belief:
         """What is believed of one query before anybody was asked.
 
         Args:
             predicted: ``(m,)`` predicted quality, NaN where unknown (counts as the candidate's usual one).
+            text: the query, for the options that it offers.
         """
         predicted = np.asarray(predicted, dtype=np.float32)
         if predicted.shape != (self.n_candidates,):
             raise InputError(
-                f"predicted {predicted.shape} is not one value for {self.n_candidates} candidates."
+                f"predicted {predicted.shape} is not one value for each of {self.n_candidates} candidates."
             )
-        return Belief.start(Reading.of(self.parameters_, self._centred(_log_odds(predicted)), self.speaks_))
+        options = options_of(text) if self.n_features else []
+        return Belief.start(
+            Reading.of(
+                self.parameters_,
+                self._centred(_log_odds(predicted)),
+                self.speaks_,
+                tuple(LETTERS[: len(options)]),
+                option_features(options, text)[:, : self.n_features],
+            )
+        )
 
     def posteriors(self, votes: Votes, predicted: np.ndarray, heard: np.ndarray | None = None) -> np.ndarray:
-        """Of many queries at once: ``(n, K + 1)`` probability of each value, the last for "none of those".
+        """Of many queries: ``(n, K + 1)`` probability of each value said, the last for none of those.
 
         Args:
             votes: what was said (``right`` is not looked at).
@@ -102,12 +129,19 @@ class Fusion:
         """
         odds = self._centred(_log_odds(np.asarray(predicted, dtype=np.float32)))
         everyone = np.ones(votes.said.shape, dtype=bool) if heard is None else heard
-        said = np.where(self.speaks_, votes.said, -2).astype(np.int16)
-        width = votes.right.shape[1] - 1
-        parts = [
-            forward(self.parameters_, Batch(said[rows], odds[rows], everyone[rows], width)).probability
-            for rows in np.array_split(np.arange(len(said)), max(len(said) // 512, 1))
-        ]
+        said = np.where(self.speaks_, votes.said, NOT_RUN).astype(np.int16)
+        offered, features = votes.offered, votes.features
+        if features.shape[2] != self.n_features:  # learned without options, or asked without them
+            offered = np.zeros_like(offered)
+            features = np.zeros((*offered.shape, self.n_features), dtype=np.float32)
+        parts: list[np.ndarray] = []
+        for rows in np.array_split(np.arange(len(said)), max(len(said) // 512, 1)):
+            out = forward(
+                self.parameters_, Batch(said[rows], offered[rows], features[rows], odds[rows], everyone[rows])
+            )
+            p = np.where(out.unsaid > 0, 0.0, out.probability)
+            p[:, -1] = 1.0 - p[:, :-1].sum(axis=1)
+            parts.append(p)
         return np.concatenate(parts)
 
     def _centred(self, odds: np.ndarray) -> np.ndarray:
@@ -139,7 +173,8 @@ class Fusion:
                 for name, value in arrays.items()
                 if name.startswith("network.")
             }
-            fusion.parameters_["readout"]
+            for name in initial(1, 1, 1, np.zeros(1), np.random.default_rng(0)):
+                fusion.parameters_[name]
         except KeyError as error:
             raise ArtefactError(
                 f"the saved fusion lacks the array {error}.", remedy="Train the router again."

@@ -41,8 +41,7 @@ def train(
         next_weight: weight of foretelling what the others say.
     """
     n, m = votes.said.shape
-    width = votes.right.shape[1] - 1
-    p = initial(m, hidden, _first_votes(votes), rng)
+    p = initial(m, hidden, votes.features.shape[2], _first_votes(votes), rng)
     first = {name: np.zeros_like(value) for name, value in p.items()}
     second = {name: np.zeros_like(value) for name, value in p.items()}
     per_epoch = -(-n // _BATCH)
@@ -54,16 +53,15 @@ def train(
             order = rng.permutation(n)
         rows = order[place * _BATCH : (place + 1) * _BATCH]
         heard = _some(len(rows), m, share_whole, rng)
-        batch = Batch(votes.said[rows], odds[rows], heard, width)
+        batch = Batch(votes.said[rows], votes.offered[rows], votes.features[rows], odds[rows], heard)
         _, g = gradient(p, batch, votes.right[rows], next_weight)
         rate = learning_rate * 0.5 * (1.0 + np.cos(np.pi * step / total)) * min(1.0, step / 50)
-        for name, value in p.items():
-            first[name] += 0.1 * (g[name] - first[name])
-            second[name] += 0.01 * (g[name] ** 2 - second[name])
-            value *= 1.0 - rate * decay
-            value -= (
-                rate * (first[name] / (1 - 0.9**step)) / (np.sqrt(second[name] / (1 - 0.99**step)) + 1e-8)
-            )
+        for name, slope in g.items():
+            first[name] += 0.1 * (slope - first[name])
+            second[name] += 0.01 * (slope**2 - second[name])
+            move = (first[name] / (1.0 - 0.9**step)) / (np.sqrt(second[name] / (1.0 - 0.99**step)) + 1e-8)
+            p[name] *= 1.0 - rate * decay
+            p[name] -= rate * move
     return p
 
 

@@ -73,9 +73,9 @@ class DeclaredRouter:
         """See ``Ranker.situation``."""
         return scene(self._facts, query, goals, estimates or self.estimate_one(query))
 
-    def belief(self, estimates: Estimates) -> Belief | None:
+    def belief(self, query: Query, estimates: Estimates) -> Belief | None:
         """Nothing was recorded yet, so nothing is believed."""
-        del estimates
+        del query, estimates
         return None
 
     def explain(self, query: Query, k: int = 5) -> tuple[Neighbour, ...]:

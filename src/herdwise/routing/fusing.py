@@ -39,21 +39,22 @@ def learn_fusion(
     predicted = predictor.left_out_
     if predicted is None:
         predicted = _in_folds(predictor, X, quality, seed)
-    return Fusion().fit(quality, table.answer_matrix(), predicted, seed=seed)
+    return Fusion().fit(quality, table.answer_matrix(), predicted, table.texts, seed=seed)
 
 
-def served_belief(fusion: Fusion, source: np.ndarray, quality: np.ndarray) -> ServedBelief:
+def served_belief(fusion: Fusion, source: np.ndarray, text: str, quality: np.ndarray) -> ServedBelief:
     """What is believed of one query before anybody was asked.
 
     Args:
         source: ``(m,)`` column of each candidate served; those that fusion did not learn are strangers to it.
+        text: the query, for the options that it offers.
         quality: ``(m,)`` their predicted quality.
     """
     columns = np.where(source < fusion.n_candidates, source, -1)
     predicted = np.full(fusion.n_candidates, np.nan, dtype=np.float32)
     known = columns >= 0
     predicted[columns[known]] = quality[known]
-    return ServedBelief(fusion.belief(predicted), columns, np.asarray(quality, dtype=np.float64))
+    return ServedBelief(fusion.belief(predicted, text), columns, np.asarray(quality, dtype=np.float64))
 
 
 def _in_folds(predictor: Predictor, X: np.ndarray, quality: np.ndarray, seed: int) -> np.ndarray:

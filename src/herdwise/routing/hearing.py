@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from herdwise.answers.agree import same_answer
-from herdwise.answers.choice import LETTERS, read_choice
+from herdwise.answers.choice import read_choice
 from herdwise.answers.extract import final_answer, normal_form, read_code
+from herdwise.answers.options import options_of
 from herdwise.answers.refusal import read_refusal
 from herdwise.core.query import Query
 from herdwise.routing.base import Answer, Belief, Failure
@@ -21,25 +20,7 @@ MISSING = {
     "malformed": "the answer is not the JSON that was asked for",
     "truncated": "the answer was cut off",
 }
-_OPTION = re.compile(r"^[ \t]*\(?([A-Z])[.):][ \t]+(\S.*)$", re.MULTILINE)
 _CUT_OFF = frozenset({"length", "max_tokens", "MAX_TOKENS", "model_length"})
-
-
-def options_of(text: str) -> list[str]:
-    """The options that a question offers, lettered from A in order; empty where it offers none.
-
-    >>> options_of("Which one?\\nA. red\\nB. blue")
-    ['red', 'blue']
-    """
-    found: list[str] = []
-    for match in _OPTION.finditer(text):
-        if match[1] == LETTERS[len(found)]:
-            found.append(match[2].strip())
-            if len(found) == len(LETTERS):
-                break
-        elif match[1] == "A":
-            found = [match[2].strip()]  # an example's options stood before the question's own
-    return found if len(found) > 1 else []
 
 
 def read_value(query: Query, text: str, finish_reason: str | None = None) -> tuple[str | None, str]:

@@ -43,7 +43,7 @@ class Ranker(Protocol):
             UnknownCostError: when cost counts and none is known.
         """
 
-    def belief(self, estimates: Estimates) -> Belief | None:
+    def belief(self, query: Query, estimates: Estimates) -> Belief | None:
         """What is believed of a query's answers before any came; None where no fusion was learned."""
 
     def explain(self, query: Query, k: int = 5) -> tuple[Neighbour, ...]:
@@ -61,7 +61,7 @@ def opening(
     situation = ranker.situation(query, goals, estimates)
     if not policy.consults:
         return situation
-    return replace(situation, belief=ranker.belief(situation.estimates))
+    return replace(situation, belief=ranker.belief(query, situation.estimates))
 
 
 def scene(facts: HerdFacts, query: Query, goals: Goals, estimates: Estimates) -> Situation:

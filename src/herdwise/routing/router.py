@@ -266,9 +266,11 @@ class Router:
         """See ``Ranker.situation``."""
         return scene(self._facts, query, goals, estimates or self.estimate_one(query))
 
-    def belief(self, estimates: Estimates) -> Belief | None:
+    def belief(self, query: Query, estimates: Estimates) -> Belief | None:
         """See ``Ranker.belief``."""
-        return None if self.fusion is None else served_belief(self.fusion, self.source, estimates.quality)
+        if self.fusion is None:
+            return None
+        return served_belief(self.fusion, self.source, query.text, estimates.quality)
 
     def explain(self, query: Query, k: int = 5) -> tuple[Neighbour, ...]:
         """The nearest recorded queries, with the outcomes of this herd."""

@@ -84,7 +84,7 @@ class ChatEndpoint:
             else:
                 situation = ranker.situation(request.query, request.goals)
             if policy.consults:
-                situation = replace(situation, belief=ranker.belief(situation.estimates))
+                situation = replace(situation, belief=ranker.belief(request.query, situation.estimates))
         return Course(
             id=next(self._ids),
             situation=situation,
