@@ -4,8 +4,10 @@
     python benchmarks/bench_cold_start.py --folders mmlu_pro --candidates 4 --predictor kernel
 
 Candidates are held out one at a time, evenly spread over the ranking by training mean, the best included. The
-router is trained without the one, which is then admitted from N of its training outcomes: the anchors that
-`herdwise enlist --probe N` names, or queries drawn at random (mean over draws). Measured on the test split:
+router is trained without the one, which is then admitted from N of its training outcomes: anchors, chosen as
+`herdwise enlist --probe N` does, or queries drawn at random. Both are means over several lists, so that one
+list's luck doesn't decide; each list of anchors is chosen among another random half of the training queries.
+Measured on the test split:
 
 prediction  share = (error knowing only the herd's mean - error with N) / (error knowing only the herd's
             mean - error of a router trained with all its outcomes); squared error of the expected quality
@@ -36,7 +38,7 @@ from herdwise.storage.outcomes import read_outcomes
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "outcomes"
 SIZES = (10, 25, 50, 100)
-DRAWS, HERDS, HERD_SIZE, RESAMPLES = 10, 40, 8, 1000
+LISTS, DRAWS, HERDS, HERD_SIZE, RESAMPLES = 5, 10, 40, 8, 1000
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,10 @@ def held_out(
     errors["herd", 0], errors["all", 0] = (mean - truth) ** 2, (whole[rows, column] - truth) ** 2
     routes["without", 0], routes["all", 0] = routed(None), routed(whole[rows, column], whole[rows])
     true_level = float(Y[graded, column].mean())
-    anchors = choose_anchors(likeness, F, P, max(SIZES), allowed=graded)
+    halves = [graded & (rng.random(len(graded)) < 0.5) for _ in range(LISTS)]
+    chosen = [choose_anchors(likeness, F, P, max(SIZES), allowed=half) for half in halves]
     drawn = [rng.permutation(np.flatnonzero(graded)) for _ in range(DRAWS)]
-    for way, orders in (("anchors", [anchors]), ("random", drawn)):
+    for way, orders in (("anchors", chosen), ("random", drawn)):
         for size in SIZES:
             found, went, told = [], [], []
             for order in orders:
@@ -163,8 +166,9 @@ def run(folder: str, predictor: str, n_candidates: int) -> None:
         f" {predictor}, {train.n_queries} training and {test.n_queries} test queries"
     )
     print(
-        f"squared error: herd's mean {error[0, 0]:.4f}, all outcomes {error[0, 1]:.4f}; routed quality in herds"
-        f" of {HERD_SIZE}: without the new one {100 * routed[0, 0]:.2f}%, all outcomes {100 * routed[0, 1]:.2f}%"
+        f"squared error: herd's mean {error[0, 0]:.4f}, all outcomes {error[0, 1]:.4f}; routed quality"
+        f" in herds of {HERD_SIZE}: without the new one {100 * routed[0, 0]:.2f}%,"
+        f" all outcomes {100 * routed[0, 1]:.2f}%"
     )
     print(
         f"{'N':>4} {'queries':8} {'prediction, share %':>22} {'routing, share %':>17} {'points lost':>24}"
@@ -190,7 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--folders", default="mmlu_pro,bfcl")
     parser.add_argument("--predictor", default="stack")
-    parser.add_argument("--candidates", type=int, default=12, help="held out per folder")
+    parser.add_argument("--candidates", type=int, default=32, help="held out per folder")
     options = parser.parse_args()
     with threadpool_limits(limits=1):
         for folder in options.folders.split(","):

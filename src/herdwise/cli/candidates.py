@@ -88,8 +88,14 @@ def _of_router(path: Path) -> tuple[Herd, dict[str, Quality]]:
     from herdwise.routing.router import Router
 
     router = Router.load(path)
-    means = router.facts.mean_micro
-    return router.herd, {name: (means.get(name), "mean in training") for name in router.herd.names}
+    means, enlisted = router.facts.mean_micro, router.facts.enlisted
+
+    def origin(name: str) -> str:
+        if name in enlisted:
+            return f"estimated from {enlisted[name]['n_probes']:,.0f} outcomes"
+        return "mean in training"
+
+    return router.herd, {name: (means.get(name), origin(name)) for name in router.herd.names}
 
 
 def _of_config(path: Path) -> tuple[Herd, dict[str, Quality]]:

@@ -62,8 +62,8 @@ def steps_table(pruning: Pruning) -> Table:
     columns += ["test", "share"] if test else []
     columns += ["oracle", "gain", "cost"]
     title = (
-        f"{p.n_candidates} candidates. Train: out of fold on {p.n_train:,} queries, which the sets were chosen on;"
-        f" oracle and both gains (points) likewise. Cost: mean per query asked, {COST_UNITS[p.cost_kind]}."
+        f"{p.n_candidates} candidates. Train: out of fold on {p.n_train:,} queries, which sets were chosen"
+        f" on; oracle and both gains (points) likewise. Cost: mean per query, {COST_UNITS[p.cost_kind]}."
     )
     return Table(title, columns, [*rows, whole], left=(1,))
 

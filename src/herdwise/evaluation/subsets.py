@@ -8,6 +8,8 @@ import numpy as np
 
 #: An exchange must gain more than rounding does.
 _TINY = 1e-9
+#: Where routing gains nothing any more, who could gain most in hindsight goes first.
+_HINDSIGHT = 1e-4
 
 
 class Routed:
@@ -27,21 +29,26 @@ class Routed:
         best = columns[self.predicted[:, columns].argmax(axis=1)]
         return float(self.weight @ self.quality[np.arange(len(best)), best])
 
+    def worth(self, columns: np.ndarray) -> float:
+        """What sets are compared by: their routed quality, and a hair of their oracle to break ties."""
+        return self(columns) + _HINDSIGHT * float(self.weight @ self.quality[:, columns].max(axis=1))
+
     def with_one_more(self, columns: np.ndarray) -> np.ndarray:
-        """``(m,)`` of the set with each candidate added; -inf for its own members."""
+        """``(m,)`` worth of the set with each candidate added; -inf for its own members."""
         if len(columns) == 0:
-            return np.asarray(self.weight @ self.quality)
+            return np.asarray((1.0 + _HINDSIGHT) * (self.weight @ self.quality))
         best = columns[self.predicted[:, columns].argmax(axis=1)]
         at = np.arange(len(best))
         ahead, now = self.predicted[at, best], self.quality[at, best]
         base = float(self.weight @ now)
         gain = np.where(self.predicted > ahead[:, None], self.quality - now[:, None], 0.0)
-        total = base + self.weight @ gain
+        best_of_all = np.maximum(self.quality, self.quality[:, columns].max(axis=1)[:, None])
+        total = base + self.weight @ gain + _HINDSIGHT * (self.weight @ best_of_all)
         total[columns] = -np.inf
         return np.asarray(total)
 
     def with_one_less(self, columns: np.ndarray) -> np.ndarray:
-        """``(len(columns),)`` of the set with each member taken out; two members or more."""
+        """``(len(columns),)`` routed quality of the set with each member taken out; two members or more."""
         predicted, quality = self.predicted[:, columns], self.quality[:, columns]
         at, k = np.arange(len(predicted)), len(columns)
         first = predicted.argmax(axis=1)
@@ -69,7 +76,7 @@ def best_subsets(
     for size in range(1, largest + 1):
         smaller = found[-1] if found else np.zeros(0, dtype=np.int64)
         grown = np.append(smaller, int(routed.with_one_more(smaller).argmax()))
-        start = max((grown, above[size]), key=routed)
+        start = max((grown, above[size]), key=routed.worth)
         found.append(np.sort(_exchanged(routed, start)))
         if progress is not None:
             progress(size, largest)
@@ -77,7 +84,7 @@ def best_subsets(
 
 
 def _exchanged(routed: Routed, columns: np.ndarray) -> np.ndarray:
-    value = routed(columns)
+    value = routed.worth(columns)
     while True:
         better: tuple[float, np.ndarray] | None = None
         for place in range(len(columns)):
