@@ -9,7 +9,7 @@ RUN_DIR ?= run
 PORT ?= 8484
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast lint types layers check bench life-cycle clean
+.PHONY: help run test test-fast lint types layers check bench bench-consult life-cycle clean
 
 help: ## List what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ check: lint types layers test ## Everything CI checks
 
 life-cycle: $(VENV)/.dev ## The life of a herd, top to bottom, against a real local HTTP herd
 	@PATH="$(abspath $(BIN)):$$PATH" bash runs/life_cycle.sh
+
+bench-consult: $(VENV)/.dev ## What fusion and consultation reach on held-out questions
+	@$(BIN)/python benchmarks/bench_consult.py
 
 bench: $(VENV)/.dev ## Every figure the README quotes
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

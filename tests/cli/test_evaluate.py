@@ -160,3 +160,68 @@ def test_the_report_is_written_where_it_was_asked_for(
     assert json.loads(capsys.readouterr().out)["report"] == str(tmp_path / "report.html")
     assert "</html>" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert herdwise(*command, tmp_path / "missing" / "report.html") == 2
+
+
+@pytest.fixture
+def answered(make_outcomes: Callable[..., Any], tmp_path: Path) -> Path:
+    """Three candidates with recorded answers; those who agree are right."""
+    right = {
+        name: [float(i % step != 0) for i in range(160)] for name, step in (("a", 3), ("b", 4), ("c", 5))
+    }
+    table = make_outcomes(
+        right,
+        split=["train"] * 120 + ["test"] * 40,
+        candidates={n: {"active_params_b": 7.0 + i} for i, n in enumerate(right)},
+        answers={name: ["A" if q else name.upper() + "!" for q in values] for name, values in right.items()},
+    )
+    write_outcomes(table, tmp_path / "answered")
+    return tmp_path / "answered"
+
+
+def test_a_policy_that_consults_is_measured_with_everybody_asked(
+    herdwise: Run, answered: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("evaluate", "--outcomes", answered, "--predictor", "mean", "--reference", "a", "--json")
+    found = {}
+    for policy, options in (("single", ()), ("vote", ("k=3", "enough=1.0")), ("consult", ("until=1.0",))):
+        given = [part for option in options for part in ("--policy-option", option)]
+        assert herdwise(*command, "--policy", policy, *given) == 0
+        found[policy] = json.loads(capsys.readouterr().out)["router"]
+    assert found["single"]["calls_per_query"] == 1.0
+    assert found["consult"]["calls_per_query"] > 1.0
+    assert found["vote"]["quality"] >= found["single"]["quality"]
+    assert 7.0 < found["vote"]["effective_params_b"] <= 24.0
+    for figures in found.values():
+        assert 0.0 <= figures["accuracy_at_half_coverage"] <= 1.0
+        assert figures["auroc"] is None or 0.0 <= figures["auroc"] <= 1.0
+        assert 0.0 <= figures["reference_misses_rescued"] <= 1.0
+
+
+def test_consult_without_recorded_answers_is_refused_with_the_remedy(
+    herdwise: Run, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert herdwise("evaluate", "--outcomes", folder, "--predictor", "mean", "--policy", "consult") == 2
+    assert "outcomes that have answers" in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize("option", ["threshold", "threshold=high", "limit=3", "threshold=2"])
+def test_a_senseless_policy_option_ends_with_exit_code_2(herdwise: Run, folder: Path, option: str) -> None:
+    line = ("evaluate", "--outcomes", folder, "--policy", "cascade", "--policy-option", option)
+    assert herdwise(*line) == 2
+
+
+def test_training_says_whether_fusion_was_learned(
+    herdwise: Run, answered: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for outcomes, learned in ((answered, True), (folder, False)):
+        line = (
+            "train",
+            "--outcomes",
+            outcomes,
+            "--out",
+            tmp_path / f"router{learned}",
+            "--predictor",
+            "mean",
+        )
+        assert herdwise(*line, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["fusion"] is learned

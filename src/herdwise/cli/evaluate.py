@@ -138,6 +138,7 @@ def measure(
     **options: Any,
 ) -> Evaluation:
     """Read, train where no router is given, evaluate; warnings and progress go to stderr."""
+    from herdwise.config.options import read_options
     from herdwise.core.decision import Constraints, Goals
     from herdwise.core.errors import ConfigError
     from herdwise.evaluation.evaluate import evaluate
@@ -150,7 +151,7 @@ def measure(
             "--encoder and --predictor train a router, but --router names a trained one.",
             remedy="Leave --router out, or the other two.",
         )
-    made = POLICIES.create(policy, **policy_options(policy_option))
+    made = POLICIES.create(policy, **read_options(policy_option or ()))
     table = read_outcomes(outcomes)
     named = None if candidates is None else frozenset(n.strip() for n in candidates.split(",") if n.strip())
     goals = Goals(
@@ -178,25 +179,3 @@ def measure(
     for warning in (*table.warnings, *found.warnings):
         console.warn(warning)
     return found
-
-
-def policy_options(given: list[str] | None) -> dict[str, Any]:
-    """``key=value`` pairs, values read as JSON where they are JSON (0.7, 3, true, null), else as text.
-
-    Raises:
-        ConfigError: when a pair has no "=".
-    """
-    import msgspec
-
-    from herdwise.core.errors import ConfigError
-
-    options: dict[str, Any] = {}
-    for pair in given or ():
-        key, equals, value = pair.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"--policy-option {pair!r} is not key=value.")
-        try:
-            options[key.strip()] = msgspec.json.decode(value)
-        except msgspec.DecodeError:
-            options[key.strip()] = value.strip()
-    return options

@@ -90,6 +90,7 @@ def register(app: typer.Typer) -> None:
                     "herd": router.herd.names,
                     "encoder": router.encoder.name,
                     "predictor": router.predictor.name,
+                    "fusion": router.fusion is not None,
                     **asdict(facts),
                 }
             )
@@ -98,6 +99,10 @@ def register(app: typer.Typer) -> None:
             f"Learned {len(router.herd)} candidates from {facts.n_queries:,} queries "
             f"({facts.n_outcomes:,} graded outcomes) in {seconds:.1f} s -> {out}"
         )
+        if router.fusion is not None:
+            console.show("Learned from recorded answers what each is worth: auto/consult can be asked for.")
+        else:
+            console.note("no fusion was learned: too few recorded answers of several candidates")
         for name, reason in excluded.items():
             console.note(f"left out: {name} ({reason})")
         console.show(f"Measure it: herdwise evaluate --outcomes {outcomes[0]} --router {out}")

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from herdwise.core.errors import ConfigError
 from herdwise.routing.base import Ask, Policy, Situation, Step, Wait
 from herdwise.routing.consulting import (
     belief_of,
@@ -17,6 +16,7 @@ from herdwise.routing.consulting import (
     over,
     settle,
 )
+from herdwise.routing.option_checks import count, fraction, one_of
 
 _ORDERS = ("cost", "utility")
 
@@ -43,15 +43,9 @@ class Cascade(Policy):
     consults: ClassVar[bool] = True
 
     def __init__(self, threshold: float = 0.7, order: str = "cost", most: int | None = None) -> None:
-        if not 0 < threshold <= 1:
-            raise ConfigError(f"cascade: threshold {threshold} is not in (0, 1].")
-        if order not in _ORDERS:
-            raise ConfigError(
-                f"cascade: there is no order {order!r}.", remedy=f"Known: {', '.join(_ORDERS)}."
-            )
-        if most is not None and most < 1:
-            raise ConfigError(f"cascade: most {most} is below 1.")
-        self.threshold, self.order, self.most = threshold, order, most
+        self.threshold = fraction(self.name, "threshold", threshold, zero=False)
+        self.order = one_of(self.name, "order", order, _ORDERS)
+        self.most = None if most is None else count(self.name, "most", most)
 
     def step(self, situation: Situation) -> Step:
         """See ``Policy.step``."""

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from herdwise.core.errors import ConfigError
 from herdwise.routing.base import Ask, Policy, Situation, Step, Wait
 from herdwise.routing.consulting import (
     affordable,
@@ -18,6 +17,7 @@ from herdwise.routing.consulting import (
     over,
     settle,
 )
+from herdwise.routing.option_checks import count, fraction, one_of
 
 
 class Consult(Policy):
@@ -51,18 +51,11 @@ class Consult(Policy):
         by: str = "gain",
         parallel: int = 1,
     ) -> None:
-        if not 0 <= min_gain < 1:
-            raise ConfigError(f"consult: min_gain {min_gain} is not in [0, 1).")
-        if not 0 <= until <= 1:
-            raise ConfigError(f"consult: until {until} is not in [0, 1].")
-        if not 0 < enough <= 1:
-            raise ConfigError(f"consult: enough {enough} is not in (0, 1].")
-        if by not in ("gain", "ratio"):
-            raise ConfigError(f"consult: by {by!r} is not known.", remedy="Known: gain, ratio.")
-        if parallel < 1:
-            raise ConfigError(f"consult: parallel {parallel} is below 1.")
-        self.min_gain, self.until, self.enough = min_gain, until, enough
-        self.by, self.parallel = by, parallel
+        self.min_gain = fraction(self.name, "min_gain", min_gain, zero=True)
+        self.until = fraction(self.name, "until", until, zero=True)
+        self.enough = fraction(self.name, "enough", enough, zero=False)
+        self.by = one_of(self.name, "by", by, ("gain", "ratio"))
+        self.parallel = count(self.name, "parallel", parallel)
 
     def step(self, situation: Situation) -> Step:
         """See ``Policy.step``."""
@@ -105,7 +98,7 @@ class Consult(Policy):
         }
 
     def spectrum(self, n_candidates: int) -> Sequence[Policy]:
-        """Least gains from one that ends after the first answer to none, then doubts that go on without any."""
+        """Least gains, from one that ends after one answer to none; then doubts that go on without any."""
         del n_candidates
         settings = [(gain, 0.0) for gain in (0.3, 0.1, 0.05, 0.02, 0.01, 0.005, 0.0)]
         settings += [(0.0, until) for until in (0.4, 0.5, 0.6, 0.7, 0.85)]

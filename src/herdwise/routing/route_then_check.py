@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from herdwise.core.errors import ConfigError
 from herdwise.routing.base import Ask, Policy, Situation, Step, Wait
 from herdwise.routing.consulting import belief_of, by_cost, by_quality, open_candidates, over, settle
+from herdwise.routing.option_checks import count, fraction
 
 
 class RouteThenCheck(Policy):
@@ -25,11 +25,8 @@ class RouteThenCheck(Policy):
     consults: ClassVar[bool] = True
 
     def __init__(self, threshold: float = 0.7, most: int = 3) -> None:
-        if not 0 < threshold <= 1:
-            raise ConfigError(f"route_then_check: threshold {threshold} is not in (0, 1].")
-        if most < 1:
-            raise ConfigError(f"route_then_check: most {most} is below 1.")
-        self.threshold, self.most = threshold, most
+        self.threshold = fraction(self.name, "threshold", threshold, zero=False)
+        self.most = count(self.name, "most", most)
 
     def step(self, situation: Situation) -> Step:
         """See ``Policy.step``."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from herdwise.core.errors import ConfigError
 from herdwise.routing.base import Ask, Belief, Policy, Situation, Step, Wait
 from herdwise.routing.consulting import (
     affordable,
@@ -17,6 +16,7 @@ from herdwise.routing.consulting import (
     settle,
     spent_of,
 )
+from herdwise.routing.option_checks import cost, count, fraction
 
 #: A value that nobody gives: what those under way might say, had they all one other answer.
 _OTHER = "\0another answer"
@@ -41,11 +41,9 @@ class Vote(Policy):
     consults: ClassVar[bool] = True
 
     def __init__(self, k: int = 5, max_cost: float | None = None, enough: float = 0.97) -> None:
-        if k < 1:
-            raise ConfigError(f"vote: k {k} is below 1.")
-        if not 0 < enough <= 1:
-            raise ConfigError(f"vote: enough {enough} is not in (0, 1].")
-        self.k, self.max_cost, self.enough = k, max_cost, enough
+        self.k = count(self.name, "k", k)
+        self.max_cost = None if max_cost is None else cost(self.name, "max_cost", max_cost)
+        self.enough = fraction(self.name, "enough", enough, zero=False)
 
     def step(self, situation: Situation) -> Step:
         """See ``Policy.step``."""
@@ -81,13 +79,13 @@ class Vote(Policy):
     def _next(self, situation: Situation, missing: int) -> tuple[int, ...]:
         order = by_quality(situation, open_candidates(situation))
         if self.max_cost is not None:
-            cost = known_cost(situation)
-            left = self.max_cost - spent_of(situation, cost)
+            each = known_cost(situation)
+            left = self.max_cost - spent_of(situation, each)
             fitting: list[int] = []
             for position in order:
-                if cost[position] <= left:
+                if each[position] <= left:
                     fitting.append(position)
-                    left -= float(cost[position])
+                    left -= float(each[position])
             order = fitting
         return tuple(affordable(situation, order[:missing]))
 

@@ -1,0 +1,235 @@
+"""What each policy asks, in which order, and when it has heard enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from herdwise.core.candidate import Candidate, Herd
+from herdwise.core.decision import Estimates, Goals
+from herdwise.core.errors import ConfigError
+from herdwise.core.query import Query
+from herdwise.evaluation.replay import Records, Replay, replay
+from herdwise.routing.base import (
+    Answer,
+    Ask,
+    Cancel,
+    Failure,
+    Finish,
+    InFlight,
+    Policy,
+    Situation,
+    Spent,
+    Wait,
+)
+from herdwise.routing.cascade import Cascade
+from herdwise.routing.consult import Consult
+from herdwise.routing.plain_votes import PlainVotes
+from herdwise.routing.route_then_check import RouteThenCheck
+from herdwise.routing.vote import Vote
+
+#: small is cheap and often wrong, large dear and often right.
+QUALITY = (0.55, 0.6, 0.65, 0.8)
+SIZES = (1.0, 2.0, 4.0, 20.0)
+NAN = float("nan")
+
+
+def opening(quality: Sequence[float] = QUALITY, *, learned: bool = True, **goals: Any) -> Situation:
+    m = len(quality)
+    q = np.array(quality)
+    wanted = Goals(**{"cost_kind": "active_params", **goals})
+    size = np.array(SIZES[:m])
+    return Situation(
+        query=Query("q"),
+        herd=Herd(Candidate(f"c{j}", active_params_b=size[j]) for j in range(m)),
+        estimates=Estimates(q, None, np.full(m, NAN), np.full(m, NAN), np.full(m, NAN)),
+        goals=wanted,
+        admitted=np.ones(m, dtype=bool),
+        removed={},
+        utility=q - wanted.cost_weight * size,
+        belief=PlainVotes(q) if learned else None,
+    )
+
+
+def run(policy: Policy, *answers: str | None, start: Situation | None = None) -> Replay:
+    """One query, each candidate with its recorded answer."""
+    m = len(answers)
+    unknown = np.full((1, m), NAN)
+    recorded = np.array([answers], dtype=object)
+    records = Records(np.ones((1, m), dtype=bool), recorded, unknown, unknown)
+    return replay(policy, lambda _row: start or opening(), records)
+
+
+def asked(course: Replay) -> list[int]:
+    return np.flatnonzero(course.asks[0]).tolist()
+
+
+def test_a_cascade_climbs_from_cheap_to_dear_until_two_agree() -> None:
+    course = run(Cascade(threshold=0.8), "A", "B", "B", "C")
+    assert asked(course) == [0, 1, 2]
+    assert course.answered.tolist() == [2], "of those that said B the one predicted best answers"
+
+
+def test_a_cascade_ends_with_the_likeliest_answer_when_nobody_is_left() -> None:
+    course = run(Cascade(threshold=1.0), "A", "B", "C", "D")
+    assert asked(course) == [0, 1, 2, 3]
+    assert course.answered.tolist() == [3]
+
+
+def test_a_cascade_by_utility_asks_the_best_first() -> None:
+    assert asked(run(Cascade(threshold=0.75, order="utility"), "A", "B", "B", "C")) == [3]
+
+
+def test_a_cascade_without_learned_beliefs_passes_over_whom_it_would_not_believe() -> None:
+    blind = opening(learned=False)
+    assert asked(run(Cascade(threshold=0.62), "A", "B", "B", "C", start=blind)) == [2]
+    assert asked(run(Cascade(threshold=0.9), "A", "B", "B", "C", start=blind)) == [3]
+
+
+def test_a_cascade_on_recorded_qualities_alone_goes_by_the_predictors_confidence() -> None:
+    unknown = np.full((1, 4), NAN)
+    records = Records(np.ones((1, 4), dtype=bool), None, unknown, unknown)
+    course = replay(Cascade(threshold=0.6), lambda _row: opening(learned=False), records)
+    assert asked(course) == [1]
+
+
+def test_an_unreadable_answer_is_a_failure_and_the_next_is_asked() -> None:
+    course = run(Cascade(threshold=0.5), None, "B", "B", "C")
+    assert asked(course) == [0, 1]
+    assert course.answered.tolist() == [1]
+
+
+def test_when_nobody_gives_an_answer_somebodys_text_is_returned() -> None:
+    assert run(Vote(k=4), None, None, None, None).answered.tolist() == [3]
+
+
+def test_a_vote_asks_the_best_k_and_a_failure_is_replaced() -> None:
+    assert asked(run(Vote(k=2, enough=1.0), "A", "B", "C", "D")) == [2, 3]
+    assert asked(run(Vote(k=2, enough=1.0), "A", "B", "C", None)) == [1, 2, 3]
+
+
+def flying(policy: Policy, heard: str, left: Sequence[int]) -> Any:
+    """The step after candidates 0, 1, ... said what ``heard`` spells, those of ``left`` being under way."""
+    start = opening()
+    belief = start.belief
+    assert belief is not None
+    for candidate, value in enumerate(heard):
+        belief = belief.observe(candidate, value)
+    answers = tuple(Answer(i, i, "text", value) for i, value in enumerate(heard))
+    under_way = tuple(InFlight(len(heard) + i, c, 0.0) for i, c in enumerate(left))
+    calls = len(heard) + len(left)
+    return policy.step(
+        replace(start, answers=answers, in_flight=under_way, spent=Spent(calls=calls), belief=belief)
+    )
+
+
+def test_a_vote_that_the_rest_cannot_turn_is_over_and_the_rest_is_cancelled() -> None:
+    # One more small vote can't turn three that agree, though P(right) is below what is enough.
+    assert flying(Vote(k=4, enough=1.0), "BBB", [3]) == Cancel((3,))
+
+
+def test_a_vote_goes_on_while_those_under_way_could_turn_it() -> None:
+    assert flying(Vote(k=4, enough=1.0), "B", [1, 2, 3]) == Wait(None)
+    assert flying(Vote(k=4, enough=1.0), "BAB", [3]) == Wait(None)
+
+
+def test_after_a_cancel_nobody_is_asked_again() -> None:
+    start = opening()
+    assert start.belief is not None
+    ended = replace(
+        start,
+        answers=(Answer(0, 0, "text", "B"),),
+        spent=Spent(calls=3),
+        belief=start.belief.observe(0, "B"),
+    )
+    for policy in (Vote(k=4), Cascade(threshold=0.99), Consult(until=1.0), RouteThenCheck(threshold=0.99)):
+        step = policy.step(ended)
+        assert isinstance(step, Finish)
+        assert step.answer == 0
+
+
+def test_a_vote_within_a_cost_leaves_out_who_does_not_fit() -> None:
+    assert asked(run(Vote(k=4, max_cost=7.0, enough=1.0), "A", "B", "C", "D")) == [0, 1, 2]
+
+
+def test_consult_asks_while_the_gain_exceeds_the_cost() -> None:
+    dear = run(Consult(min_gain=0.0), "A", "B", "C", "D", start=opening(cost_weight=0.2))
+    cheap = run(Consult(min_gain=0.0), "A", "B", "C", "D", start=opening(cost_weight=0.0))
+    assert asked(dear) == [0], "a candidate of 20B is not worth 4 of P(right)"
+    assert asked(cheap) == [3]
+    heard = opening(cost_weight=0.001)
+    assert heard.belief is not None
+    heard = replace(
+        heard, answers=(Answer(0, 0, "text", "A"),), spent=Spent(calls=1), belief=heard.belief.observe(0, "A")
+    )
+    assert Consult(min_gain=0.0).step(heard) == Ask((3,))
+    dearer = replace(heard, goals=heard.goals.replace(cost_weight=0.1))
+    assert isinstance(Consult(min_gain=0.0).step(dearer), Finish)
+
+
+def test_consult_first_asks_the_candidate_that_is_expected_to_be_right() -> None:
+    assert asked(run(Consult(min_gain=0.5), "A", "B", "C", "D")) == [3]
+
+
+def test_consult_by_ratio_begins_with_the_cheap() -> None:
+    course = run(Consult(by="ratio", min_gain=0.0), "B", "B", "B", "B")
+    assert 0 in asked(course)
+    assert 3 not in asked(course)
+
+
+def test_consult_goes_on_below_until_although_no_single_answer_could_turn_the_leader() -> None:
+    start = opening((0.6, 0.2, 0.2, 0.2))
+    myopic = run(Consult(min_gain=0.0), "A", "B", "B", "B", start=start)
+    doubtful = run(Consult(min_gain=0.0, until=0.99), "A", "B", "B", "B", start=start)
+    assert asked(myopic) == [0]
+    assert asked(doubtful) == [0, 1, 2, 3]
+
+
+def test_consult_in_rounds_asks_several_at_once() -> None:
+    step = Consult(parallel=3).step(opening())
+    assert isinstance(step, Ask)
+    assert len(step.candidates) == 3
+
+
+def test_a_second_opinion_comes_from_the_cheapest_and_settles_the_doubt() -> None:
+    assert asked(run(RouteThenCheck(threshold=0.85), "B", "A", "A", "B")) == [0, 3]
+    assert asked(run(RouteThenCheck(threshold=0.75), "B", "A", "A", "B")) == [3], "no doubt, no check"
+    assert asked(run(RouteThenCheck(threshold=0.85), "A", "C", "B", "B")) == [0, 2, 3]
+
+
+def test_a_broken_call_of_unknown_cost_counts_as_predicted_against_the_usd() -> None:
+    start = opening(max_total_usd=2.5)
+    priced = replace(start, estimates=replace(start.estimates, cost_usd=np.ones(4)))
+    broken = Failure(0, 3, "timeout")
+    once = replace(priced, failures=(broken,), spent=Spent(usd=None, calls=1))
+    assert isinstance(Cascade().step(once), Ask)
+    twice = replace(once, failures=(broken, Failure(1, 2, "timeout")), spent=Spent(usd=None, calls=2))
+    assert isinstance(Cascade().step(twice), Finish)
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [
+        (Cascade, {"threshold": 0.0}),
+        (Cascade, {"threshold": "high"}),
+        (Cascade, {"order": "size"}),
+        (Cascade, {"most": 0}),
+        (Vote, {"k": 0}),
+        (Vote, {"k": 2.5}),
+        (Vote, {"max_cost": -1.0}),
+        (Vote, {"enough": 1.5}),
+        (Consult, {"min_gain": -0.1}),
+        (Consult, {"until": 2.0}),
+        (Consult, {"by": "size"}),
+        (Consult, {"parallel": 0}),
+        (RouteThenCheck, {"threshold": 0.0}),
+        (RouteThenCheck, {"most": 0}),
+    ],
+)
+def test_options_out_of_range_are_refused_by_name(cls: type[Policy], options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        cls(**options)
