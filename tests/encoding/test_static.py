@@ -14,6 +14,7 @@ import pytest
 
 from herdwise.core.errors import ArtefactError, ConfigError
 from herdwise.encoding.base import ENCODERS
+from herdwise.encoding.form import N_SIGNALS
 from herdwise.encoding.static import StaticEncoder
 
 DATA = files("herdwise.data") / "static_encoder"
@@ -25,21 +26,37 @@ def encoder() -> StaticEncoder:
     return StaticEncoder()
 
 
-def test_the_inner_product_is_the_weighted_mean_of_both_cosines(encoder: StaticEncoder) -> None:
-    for weight in (0.25, 1.0, 3.0):
-        a, b = StaticEncoder(ngram_weight=weight).encode(["The law of gravity", "Newton's laws of motion"])
+def test_the_inner_product_is_the_weighted_mean_of_the_blocks_cosines(encoder: StaticEncoder) -> None:
+    for weight, form in ((0.25, 0.1), (1.0, 0.4), (3.0, 0.0)):
+        made = StaticEncoder(ngram_weight=weight, form_weight=form)
+        a, b = made.encode(["The law of gravity", "What are Newton's laws of motion?"])
         k = encoder.n_semantic
-        semantic, lexical = (
-            x @ y / (np.linalg.norm(x) * np.linalg.norm(y)) for x, y in ((a[:k], b[:k]), (a[k:], b[k:]))
-        )
-        assert a @ b == pytest.approx((semantic + weight * lexical) / (1 + weight), abs=1e-5)
+        blocks = [slice(k), slice(k, k + 128)] + ([slice(k + 128, None)] if form else [])
+        cosines = [a[s] @ b[s] / (np.linalg.norm(a[s]) * np.linalg.norm(b[s])) for s in blocks]
+        parts = sum(w * c for w, c in zip((1, weight, form), cosines, strict=False))
+        assert a @ b == pytest.approx(parts / (1 + weight + form), abs=1e-5)
         assert a @ a == pytest.approx(1, abs=1e-5)
 
 
 def test_without_ngrams_only_the_semantic_block_is_left(encoder: StaticEncoder) -> None:
-    words = StaticEncoder(ngram_weight=0).encode_one("photosynthesis in plants")
-    both = encoder.encode_one("photosynthesis in plants")
-    np.testing.assert_allclose(words / np.linalg.norm(words), both[: len(words)] * np.sqrt(2), atol=1e-5)
+    words = StaticEncoder(ngram_weight=0, form_weight=0).encode_one("photosynthesis in plants")
+    whole = encoder.encode_one("photosynthesis in plants")
+    assert np.linalg.norm(words) == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(words, whole[: len(words)] * np.sqrt(2.4), atol=1e-5)
+
+
+def test_questions_that_differ_in_form_alone_are_told_apart(encoder: StaticEncoder) -> None:
+    bare = "Which gas do plants take in?"
+    choice = bare + "\nA. oxygen\nB. carbon dioxide\nC. helium\nD. neon"
+    other = "Who wrote the play Hamlet?\nA. Marlowe\nB. Shakespeare\nC. Jonson\nD. Kyd"
+    forms = encoder.encode([bare, choice, other])[:, -N_SIGNALS:]
+    assert forms[1] @ forms[2] > forms[0] @ forms[1] + 0.05
+
+
+def test_a_router_saved_before_there_were_signals_of_form_is_read_without_them() -> None:
+    options, arrays = StaticEncoder(form_weight=0).state()
+    del options["form_weight"]
+    assert StaticEncoder.from_state(options, arrays).n_features == 256
 
 
 def test_meaning_is_closer_than_chance(encoder: StaticEncoder) -> None:
@@ -48,15 +65,15 @@ def test_meaning_is_closer_than_chance(encoder: StaticEncoder) -> None:
         "the doctor cured an illness",
         "the stock market fell sharply",
     ]
-    doctor, cure, market = StaticEncoder(ngram_weight=0).encode(texts)
+    doctor, cure, market = StaticEncoder(ngram_weight=0, form_weight=0).encode(texts)
     assert doctor @ cure > doctor @ market + 0.2
 
 
 def test_characters_outside_the_vocabulary_do_not_collapse(encoder: StaticEncoder) -> None:
     # None of these words has a row: without n-grams both are the empty vector.
     texts = ["魑魅魍魉", "饕餮耄耋"]
-    assert not StaticEncoder(ngram_weight=0).encode(texts).any()
-    ghosts, gluttons = encoder.encode(texts)
+    assert not StaticEncoder(ngram_weight=0, form_weight=0).encode(texts).any()
+    ghosts, gluttons = StaticEncoder(form_weight=0).encode(texts)
     assert ghosts @ gluttons < 0.5 * (ghosts @ ghosts)
 
 
@@ -72,7 +89,7 @@ def test_a_long_text_is_read_from_both_ends(encoder: StaticEncoder) -> None:
 
 
 def test_a_text_of_many_rows_has_the_mean_of_its_parts() -> None:
-    encoder = StaticEncoder(ngram_weight=0, max_chars=10_000_000)
+    encoder = StaticEncoder(ngram_weight=0, form_weight=0, max_chars=10_000_000)
     once, often = encoder.encode(["A herd of cows. ", "A herd of cows. " * 20_000])
     np.testing.assert_allclose(once, often, atol=1e-4)
 
@@ -96,6 +113,7 @@ def test_a_router_that_was_trained_on_another_table_is_refused(encoder: StaticEn
     [
         ("static", {"ngram_weight": -1}),
         ("static", {"ngram_weight": float("nan")}),
+        ("static", {"form_weight": -0.5}),
         ("static", {"max_chars": 0}),
         ("tfidf", {"n_features": 0}),
         ("onnx", {"threads": 0}),

@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from herdwise.core.errors import ArtefactError, ConfigError
 from herdwise.encoding.base import Encoder, Progress
+from herdwise.encoding.form import N_SIGNALS, form_features
 from herdwise.encoding.ngrams import hashed_ngrams
 from herdwise.encoding.wordpiece import WordPiece
 
@@ -25,12 +26,13 @@ _MAX_ROWS = 4096
 
 
 class StaticEncoder(Encoder):
-    """Mean of distilled word-piece vectors, beside hashed character n-grams.
+    """Mean of distilled word-piece vectors, beside hashed character n-grams and signals of form.
 
     Layout of a vector: the first ``n_semantic`` features say what the text is about (a model2vec distillation
-    of all-MiniLM-L6-v2, data/static_encoder/SOURCE.md), the rest how it is written. Each block has length
-    one before weighting, so the inner product of two vectors is ``(s + w * l) / (1 + w)``, with s and l the
-    cosines of the blocks and w ``ngram_weight``: a whole vector has length one too. A text without a known
+    of all-MiniLM-L6-v2, data/static_encoder/SOURCE.md), the next how it is written, the last what kind of
+    request it is (encoding/form.py). Each block has length one before weighting, so the inner product of two
+    vectors is ``(s + w * l + f * k) / (1 + w + f)``, with s, l and k the cosines of the blocks, w
+    ``ngram_weight`` and f ``form_weight``: a whole vector has length one too. A text without a known
     word has an empty semantic block, a text without characters lies at the hash of its padding.
 
     The n-grams keep apart what the table's English vocabulary does not know: without them Chinese queries
@@ -38,6 +40,7 @@ class StaticEncoder(Encoder):
 
     Args:
         ngram_weight: weight of the lexical cosine against the semantic one; 0 leaves the lexical block out.
+        form_weight: weight of the cosine of forms, likewise.
         max_chars: of a longer text the first and the last half of this are read, since what is asked stands
             at the beginning or at the end; this bounds the time of a decision.
         table: identity of the word table that a saved router was trained on; ``None`` takes what ships.
@@ -50,16 +53,25 @@ class StaticEncoder(Encoder):
     name = "static"
 
     def __init__(
-        self, *, ngram_weight: float = 1.0, max_chars: int = 20_000, table: str | None = None
+        self,
+        *,
+        ngram_weight: float = 1.0,
+        form_weight: float = 0.4,
+        max_chars: int = 20_000,
+        table: str | None = None,
     ) -> None:
-        if not (math.isfinite(ngram_weight) and ngram_weight >= 0):
-            raise ConfigError(f"ngram_weight must be 0 or more, not {ngram_weight}.")
+        for option, weight in (("ngram_weight", ngram_weight), ("form_weight", form_weight)):
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ConfigError(f"{option} must be 0 or more, not {weight}.")
         if max_chars < 2:
             raise ConfigError(f"max_chars must be 2 or more, not {max_chars}.")
-        self.ngram_weight, self.max_chars = float(ngram_weight), int(max_chars)
+        self.ngram_weight, self.form_weight = float(ngram_weight), float(form_weight)
+        self.max_chars = int(max_chars)
         self._expected = table
-        self._semantic_length = math.sqrt(1 / (1 + ngram_weight))
-        self._lexical_length = math.sqrt(ngram_weight / (1 + ngram_weight))
+        whole = 1 + ngram_weight + form_weight
+        self._semantic_length = math.sqrt(1 / whole)
+        self._lexical_length = math.sqrt(ngram_weight / whole)
+        self._form_length = math.sqrt(form_weight / whole)
 
     @property
     def n_semantic(self) -> int:
@@ -68,8 +80,9 @@ class StaticEncoder(Encoder):
 
     @property
     def n_features(self) -> int:
-        """Length of a vector: the semantic block, then the lexical one."""
-        return self.n_semantic + (N_BUCKETS if self.ngram_weight else 0)
+        """Length of a vector: the semantic block, the lexical one, the signals of form."""
+        lexical = N_BUCKETS if self.ngram_weight else 0
+        return self.n_semantic + lexical + (N_SIGNALS if self.form_weight else 0)
 
     def encode_one(self, text: str) -> np.ndarray:
         """Vector of one text, ``(n_features,)`` float32."""
@@ -80,6 +93,7 @@ class StaticEncoder(Encoder):
         """The options and the table's identity; the table itself ships with the package."""
         options = {
             "ngram_weight": self.ngram_weight,
+            "form_weight": self.form_weight,
             "max_chars": self.max_chars,
             "table": self._table().identity,
         }
@@ -88,7 +102,8 @@ class StaticEncoder(Encoder):
     @classmethod
     def from_state(cls, options: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
         """Rebuild; a router that was trained on another table is refused."""
-        encoder = super().from_state(options, arrays)
+        # Routers saved before there were signals of form do not name their weight.
+        encoder = super().from_state({"form_weight": 0.0, **options}, arrays)
         encoder._table()
         return encoder
 
@@ -123,7 +138,10 @@ class StaticEncoder(Encoder):
                 np.multiply(semantic, self._semantic_length / length, out=vector[:n_semantic])
         if self.ngram_weight:
             lexical = hashed_ngrams([text.lower() for text in texts], N_BUCKETS)
-            np.multiply(lexical, np.float32(self._lexical_length), out=vectors[:, n_semantic:])
+            block = vectors[:, n_semantic : n_semantic + N_BUCKETS]
+            np.multiply(lexical, np.float32(self._lexical_length), out=block)
+        if self.form_weight:
+            np.multiply(form_features(texts), np.float32(self._form_length), out=vectors[:, -N_SIGNALS:])
         return vectors
 
     def _shorten(self, text: str) -> str:

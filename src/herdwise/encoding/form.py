@@ -1,0 +1,102 @@
+"""The form of a text: what kind of request it is, whatever it is about.
+
+A science question with four options and the same one without are alike to word vectors, but different
+models are good at them. Each signal is kept by cross-validation: docs/experiments/2026-11-21-predictors.md.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+#: Classes of code points; a text's shares of these are its first features.
+_CLASSES = ("space", "digit", "upper", "symbol", "foreign", "ideograph")
+_SYMBOLS = "(){}[]<>=_;\"'\\/+*^$|`#@&~%"
+_IDEOGRAPHS = 0x2E80
+#: One option of a choice at the beginning of a line.
+_OPTION = re.compile(r"\n[ \t]*\(?[A-Z][.):]")
+_CODE = ("def ", "return ", "import ", "```", "();", "function(", "#include", "SELECT ")
+#: Names of the features, in order.
+SIGNALS = (
+    *_CLASSES,
+    "length",
+    "lines",
+    "sentences",
+    "options",
+    "choice",
+    "asks",
+    "ends_asking",
+    "ends_open",
+    "formula",
+    "code",
+    "blank",
+)
+N_SIGNALS = len(SIGNALS)
+
+
+def _classes() -> np.ndarray:
+    table = np.full(128, len(_CLASSES), dtype=np.uint8)
+    table[[ord(" "), ord("\n"), ord("\t"), ord("\r")]] = 0
+    table[ord("0") : ord("9") + 1] = 1
+    table[ord("A") : ord("Z") + 1] = 2
+    table[[ord(c) for c in _SYMBOLS]] = 3
+    return table
+
+
+_ASCII = _classes()
+
+
+def _share_table() -> np.ndarray:
+    """Class of each code point up to the ideographs; beyond, the last entry."""
+    table = np.full(_IDEOGRAPHS + 1, 4, dtype=np.uint8)
+    table[:128] = _ASCII
+    table[_IDEOGRAPHS] = 5
+    return table
+
+
+_TABLE = _share_table()
+#: What is typical and how far texts differ from it, by feature: fixed, so that nothing has to be learned.
+_TYPICAL = np.array(
+    [0.40, 0.12, 0.19, 0.12, 0.03, 0.10, 0.57, 0.45, 0.48, 0.45, 0.60, 0.5, 0.17, 0.4, 0.1, 0.07, 0.02],
+    dtype=np.float32,
+)
+_SPREAD = np.array(
+    [0.07, 0.13, 0.08, 0.10, 0.08, 0.27, 0.12, 0.33, 0.30, 0.42, 0.48, 0.5, 0.37, 0.48, 0.3, 0.26, 0.20],
+    dtype=np.float32,
+)
+
+
+def form_features(texts: Sequence[str]) -> np.ndarray:
+    """Signals of form, ``(n_texts, N_SIGNALS)`` float32, each row of length one."""
+    features = np.empty((len(texts), N_SIGNALS), dtype=np.float32)
+    for row, text in zip(features, texts, strict=True):
+        row[:] = _signals(text)
+    features -= _TYPICAL
+    features /= _SPREAD
+    features /= np.maximum(np.sqrt(np.einsum("ij,ij->i", features, features)), 1e-6)[:, None]
+    return features
+
+
+def _signals(text: str) -> list[float]:
+    n = max(len(text), 1)
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    counts = np.bincount(_TABLE[np.minimum(points, _IDEOGRAPHS)], minlength=len(_CLASSES) + 1).tolist()
+    end = text[-80:].rstrip()[-1:]
+    options = len(_OPTION.findall(text))
+    return [
+        *(math.sqrt(count / n) for count in counts[: len(_CLASSES)]),
+        math.log1p(n) / 10,
+        min(math.log1p(text.count("\n")) / 4, 1.0),
+        min(math.log1p(text.count(". ") + text.count("。")) / 3, 1.0),
+        min(options, 10) / 10,
+        float(options > 1),
+        float("?" in text or "？" in text),
+        float(end in ("?", "？")),
+        float(end in (":", "：")),
+        float("$" in text or "\\" in text),
+        float(any(word in text for word in _CODE)),
+        float("__" in text),
+    ]
