@@ -27,7 +27,7 @@ class ClusterPredictor(FittedArrays):
     arrays: ClassVar[tuple[str, ...]] = ("centres_", "starts_", "table_")
     options: ClassVar[tuple[str, ...]] = ("sizes", "prior")
 
-    def __init__(self, sizes: Sequence[int] = (8, 16, 32, 64, 128), prior: float = 10.0) -> None:
+    def __init__(self, sizes: Sequence[int] = (4, 6, 8, 12, 16, 32, 64), prior: float = 10.0) -> None:
         self.sizes, self.prior = tuple(sizes), prior
 
     def _fit(self, X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> None:
