@@ -65,3 +65,16 @@ def test_one_row_is_guarded_as_in_a_batch() -> None:
     said, Y = _herd(2000, advantage=-0.15)
     guard = Guard().fit(said, Y, Y.mean(axis=0))
     np.testing.assert_allclose(guard.one(said[0]), guard(said[:1])[0])
+
+
+def test_a_restricted_herd_is_guarded_by_its_own_best_single() -> None:
+    # Candidate 2 is best of all; without it candidate 1 would be followed away from 0, to its harm.
+    said, Y = _herd(2000, advantage=-0.15)
+    said = np.concatenate([said, np.full((2000, 1), 0.95, np.float32)], axis=1)
+    Y = np.concatenate([Y, (np.random.default_rng(5).random((2000, 1)) < 0.95).astype(np.float32)], axis=1)
+    guard = Guard().fit(said, Y, Y.mean(axis=0))
+    assert (guard(said).argmax(axis=1) == 2).all()
+    weaker = guard.among(np.array([0, 1]))
+    assert weaker.best_ == 0
+    assert (weaker(said)[:, :2].argmax(axis=1) == 0).all()
+    assert Guard.from_state(guard.state()).best_ == 2

@@ -81,7 +81,7 @@ def test_options_for_a_stranger_are_refused() -> None:
         StackPredictor(member_options={"knn": {"k": 3}})
 
 
-@pytest.mark.parametrize("lost", ["weights_", "guard.margin_", "calibration.knots_", "member0.offset_"])
+@pytest.mark.parametrize("lost", ["weights_", "guard.margins_", "calibration.knots_", "member0.offset_"])
 def test_a_saved_stack_that_lacks_an_array_is_refused(fitted: StackPredictor, lost: str) -> None:
     options, arrays = fitted.state()
     del arrays[lost]
@@ -111,3 +111,16 @@ assert not loaded, loaded
 
 def test_the_default_members_are_registered() -> None:
     assert set(StackPredictor().members) <= set(PREDICTORS.names())
+
+
+def test_a_stack_for_some_candidates_leaves_the_whole_one_as_it_was(fitted: StackPredictor) -> None:
+    X, Y, _ = _planted(300, seed=6)
+    before = fitted.predict(X)
+    best = int(fitted.means_.argmax())
+    rest = np.array([c for c in range(5) if c != best])
+    part = fitted.among(rest)
+    pick = rest[part.predict(X)[:, rest].argmax(axis=1)]
+    alone = rest[fitted.means_[rest].argmax()]
+    assert Y[np.arange(300), pick].mean() >= Y[:, alone].mean()
+    np.testing.assert_array_equal(fitted.predict(X), before)
+    np.testing.assert_array_equal(fitted.among(np.array([], dtype=np.int64)).predict(X), before)

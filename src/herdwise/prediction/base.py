@@ -66,6 +66,11 @@ class Predictor(ABC):
         """Expected quality, ``(m,)``, for one vector ``(d,)``; the serving path, tuned where it matters."""
         return np.asarray(self.predict(x[None])[0])
 
+    def among(self, columns: np.ndarray) -> Self:
+        """The same knowledge where only these candidates may be picked; a guard then knows whom to guard."""
+        del columns
+        return self
+
     def std(self, X: np.ndarray) -> np.ndarray | None:
         """Standard error of the expectation, ``(n, m)``, or None when this predictor states none."""
         del X

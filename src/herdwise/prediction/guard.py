@@ -13,6 +13,8 @@ _MIN_PAIRS = 30
 #: Margin where too few queries were run by both the best single and the pick to measure one.
 _DEFAULT_MARGIN = 0.02
 _NEVER = 2.0
+#: Candidates, the best first, that learn a margin of their own; the others take the stated one.
+_MAX_REFERENCES = 64
 #: What is left of an advantage below the margin, so that order among candidates survives.
 _CRUMB = 1e-4
 
@@ -25,6 +27,9 @@ class Guard:
     margin gains, nobody overtakes. An advantage within the margin puts the candidate a hair below the
     best single: a cheaper one still wins as soon as cost counts.
 
+    Each candidate has a margin for when it is the best single of a restricted herd: learned among those
+    whose mean is no higher, who then are all it could be restricted to.
+
     Args:
         caution: standard errors taken off.
     """
@@ -33,23 +38,36 @@ class Guard:
         self.caution = caution
 
     def fit(self, predicted: np.ndarray, Y: np.ndarray, means: np.ndarray) -> Self:
-        """Choose the margin on left-out ``(n, m)`` predictions; ``means`` ``(m,)`` name the best single."""
+        """Choose the margins on left-out ``(n, m)`` predictions; ``means`` ``(m,)`` name the best single."""
         known = np.isfinite(Y)
         # Only candidates that were run about as often as the most-run one can be called best.
         often = known.sum(axis=0) >= 0.5 * known.sum(axis=0).max()
-        self.best_ = int(np.where(often, means, -np.inf).argmax())
-        lead = predicted - predicted[:, self.best_][:, None]
+        self.levels_ = np.where(often, means, -1.0).astype(np.float32)
+        order = np.argsort(-self.levels_, kind="stable")
+        self.margins_ = np.full(len(means), _DEFAULT_MARGIN, dtype=np.float32)
+        for place, reference in enumerate(order[:_MAX_REFERENCES]):
+            rest = np.concatenate([order[place:], order[:place][~often[order[:place]]]])
+            self.margins_[reference] = self._margin(predicted[:, rest], Y[:, rest])
+        return self.among(order)
+
+    def among(self, columns: np.ndarray) -> Self:
+        """Take the best of these candidates for the best single from here on; returns itself."""
+        self.best_ = int(columns[self.levels_[columns].argmax()])
+        self.margin_ = float(self.margins_[self.best_])
+        return self
+
+    def _margin(self, predicted: np.ndarray, Y: np.ndarray) -> float:
+        """Margin for leaving the candidate of the first column."""
+        lead = predicted - predicted[:, :1]
         pick = lead.argmax(axis=1)
         rows = np.arange(len(Y))
         ahead = lead[rows, pick]
-        gain = Y[rows, pick] - Y[:, self.best_]
+        gain = Y[rows, pick] - Y[:, 0]
         both = np.isfinite(gain)
         gain = np.where(both, gain, 0.0).astype(np.float64)
-        self.margin_ = _NEVER
         if both[ahead > 0].sum() < min(_MIN_PAIRS, (ahead > 0).sum()):
-            self.margin_ = _DEFAULT_MARGIN
-            return self
-        best = 0.0
+            return _DEFAULT_MARGIN
+        best, chosen = 0.0, _NEVER
         for margin in _MARGINS:
             leaves = (ahead > margin) & both
             if leaves.sum() < _MIN_PAIRS:
@@ -57,8 +75,8 @@ class Guard:
             moved = np.where(leaves, gain, 0.0)[both]
             bound = float(moved.mean() - self.caution * moved.std() / np.sqrt(len(moved)))
             if bound > best:
-                best, self.margin_ = bound, margin
-        return self
+                best, chosen = bound, margin
+        return chosen
 
     def __call__(self, predicted: np.ndarray) -> np.ndarray:
         """Guarded ``(n, m)`` predictions."""
@@ -78,12 +96,12 @@ class Guard:
         return guarded
 
     def state(self) -> dict[str, np.ndarray]:
-        """The best single's column and the margin."""
-        return {"best_": np.array(self.best_), "margin_": np.array(self.margin_)}
+        """What each candidate is worth as a best single, and its margin."""
+        return {"levels_": self.levels_, "margins_": self.margins_}
 
     @classmethod
     def from_state(cls, arrays: Mapping[str, np.ndarray]) -> Self:
-        """Rebuild from ``state``."""
+        """Rebuild from ``state``, for the whole herd."""
         guard = cls()
-        guard.best_, guard.margin_ = int(arrays["best_"]), float(arrays["margin_"])
-        return guard
+        guard.levels_, guard.margins_ = np.asarray(arrays["levels_"]), np.asarray(arrays["margins_"])
+        return guard.among(np.arange(len(guard.levels_)))

@@ -6,6 +6,7 @@ members -> weighted sum beside the candidates' means -> calibration -> guard of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -113,6 +114,14 @@ class StackPredictor(Predictor):
             total += np.float32(weight) * member.predict_one(z)
         calibrated = np.minimum(np.maximum(self._calibration(total), 0.0), 1.0)
         return self._guard.one(calibrated)
+
+    def among(self, columns: np.ndarray) -> Self:
+        """A copy whose guard keeps to the best single of these candidates; the rest is shared."""
+        if len(columns) == 0:
+            return self
+        part = copy(self)
+        part._guard = copy(self._guard).among(np.asarray(columns))
+        return part
 
     def std(self, X: np.ndarray) -> np.ndarray:
         """Standard error of the expectation, ``(n, m)``; see ``LocalError``."""

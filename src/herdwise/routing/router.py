@@ -323,7 +323,14 @@ class Router:
             )
         columns = np.array(source, dtype=np.int64)
         declared = herd.column(lambda c: c.quality)
-        return replace(self, herd=herd, source=columns, constant=np.where(columns < 0, declared, np.nan))
+        learned = np.unique(columns[(columns >= 0) & (columns < len(self.columns))])
+        return replace(
+            self,
+            herd=herd,
+            predictor=self.predictor.among(learned),
+            source=columns,
+            constant=np.where(columns < 0, declared, np.nan),
+        )
 
     def consider(
         self, candidate: Candidate, probes: OutcomeTable, recorded: OutcomeTable | None = None
