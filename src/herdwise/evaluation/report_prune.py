@@ -143,7 +143,7 @@ def _ladder(p: Pruning, what: str) -> str:
 def _change(stage: Stage) -> str:
     """Who came and who went against the size before."""
     came = " + ".join(stage.added) or "-"
-    return came + "".join(f" - {name}" for name in stage.dropped)
+    return came + "".join(f", without {name}" for name in stage.dropped)
 
 
 def _points(gain: float) -> str:
