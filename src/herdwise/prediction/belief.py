@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from herdwise.core.errors import InputError
-from herdwise.prediction.fusion_network import softmax
+from herdwise.prediction.confidence import Confidence
+from herdwise.prediction.softmax import softmax
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +30,7 @@ class Reading:
         offered: the options' values, in their order.
         option: ``(len(offered), h)``, what each option adds to its own hidden units.
         option_score: ``(len(offered),)``.
+        confidence: brings scores to frequencies.
     """
 
     say: np.ndarray
@@ -49,6 +51,7 @@ class Reading:
     offered: tuple[str, ...]
     option: np.ndarray
     option_score: np.ndarray
+    confidence: Confidence
 
     @classmethod
     def of(
@@ -58,6 +61,7 @@ class Reading:
         speaks: np.ndarray,
         offered: tuple[str, ...],
         features: np.ndarray,
+        confidence: Confidence,
     ) -> Reading:
         """Of a query with centred log-odds ``(m,)`` and option features ``(len(offered), f)``."""
         level = float(odds.mean())
@@ -81,6 +85,7 @@ class Reading:
             offered=offered,
             option=features @ p["option"],
             option_score=features @ p["option_score"],
+            confidence=confidence,
         )
 
 
@@ -122,7 +127,7 @@ class Belief:
     def observe(self, candidate: int, value: str | None) -> Belief:
         """What is believed once ``candidate`` said ``value`` (a normal form; None: no readable answer).
 
-        A candidate that was not learned of changes no belief, but its value counts as said.
+        A candidate that was not learned of sways nothing: it is noted as heard, and no more.
 
         Raises:
             InputError: when there is no such candidate.
@@ -139,6 +144,9 @@ class Belief:
 
     def _with(self, candidate: int, told: tuple[str | None, ...]) -> Belief:
         r = self.reading
+        heard = {**self.heard, candidate: told}
+        if not r.speaks[candidate]:
+            return replace(self, heard=heard)
         values, said, own, score = self.values, self.said.copy(), self.own.copy(), self.own_score.copy()
         fresh = tuple(v for v in dict.fromkeys(told) if v is not None and v not in values)
         if fresh:
@@ -148,20 +156,17 @@ class Belief:
             score = np.insert(score, at, np.zeros(len(fresh), score.dtype))
         shared, unsaid_score = self.shared, self.unsaid_score
         share = np.float32(1.0 / len(told))
-        speaks = bool(r.speaks[candidate])
         for value in told:
             if value is not None:
                 place = values.index(value)
                 said[place] = True
-                if speaks:
-                    own[place] += share * r.say[candidate]
-                    score[place] += share * r.vote[candidate]
-                    shared = shared + share * r.spoke[candidate]
-                    unsaid_score += float(share * r.unsaid_spoke[candidate])
-            elif speaks:
+                own[place] += share * r.say[candidate]
+                score[place] += share * r.vote[candidate]
+                shared = shared + share * r.spoke[candidate]
+                unsaid_score += float(share * r.unsaid_spoke[candidate])
+            else:
                 shared = shared + share * r.fail[candidate]
                 unsaid_score += float(share * r.unsaid_fail[candidate])
-        heard = {**self.heard, candidate: told}
         return Belief(r, heard, values, said, own, score, shared, unsaid_score)
 
     # -- what is believed ---------------------------------------------------------------------------
@@ -179,7 +184,12 @@ class Belief:
         score += np.where(self.said, 0.0, self.unsaid_score)
         if self.reading.offered:
             score[-1] = -np.inf
-        return softmax(score, axis=0)
+        scale, shift = self.reading.confidence.at(self._n_heard())
+        return softmax(scale * score + np.where(self.said, 0.0, shift), axis=0)
+
+    def _n_heard(self) -> int:
+        """Candidates heard that were learned of."""
+        return sum(bool(self.reading.speaks[candidate]) for candidate in self.heard)
 
     def posterior(self) -> dict[str | None, float]:
         """Value said -> P(it is right); the key None holds the probability that none of those said is."""
@@ -201,13 +211,15 @@ class Belief:
     def trust(self, candidate: int) -> float:
         """P(right) of what ``candidate`` said: of its likeliest answer, 0 where it gave none.
 
+        Of one that was not learned of: what others, or the options, make of its value; 0 where neither does.
+
         Raises:
             InputError: when it was not heard.
         """
         if candidate not in self.heard:
             raise InputError(f"candidate {candidate} was not heard.")
-        posterior = self.posterior()
-        return max((posterior[v] for v in self.heard[candidate] if v is not None), default=0.0)
+        p = dict(zip(self.values, self.probabilities().tolist(), strict=False))
+        return max((p.get(v, 0.0) for v in self.heard[candidate] if v is not None), default=0.0)
 
     # -- what one more answer is worth --------------------------------------------------------------
 
@@ -248,7 +260,8 @@ class Belief:
         before[:, v] = -np.inf  # another value has its row only where it is said
         if r.offered:
             before[:, -1] = -np.inf
-        rise = _rise(before, after, said, best)
+        scale, shift = r.confidence.at(self._n_heard() + 1)
+        rise = _rise(scale * before + np.where(said, 0.0, shift), scale * after, said, best)
         foretold = self.foretold(candidates)
         expected = (foretold[:, :-1] * rise).sum(axis=1)
         if best is not None:
@@ -265,7 +278,8 @@ class Belief:
         score += np.where(self.said, 0.0, (self.unsaid_score + r.unsaid_fail[candidates])[:, None])
         if r.offered:
             score[:, -1] = -np.inf
-        p = softmax(score, axis=1)
+        scale, shift = r.confidence.at(self._n_heard() + 1)
+        p = softmax(scale * score + np.where(self.said, 0.0, shift), axis=1)
         rise: np.ndarray = p[:, self.said].max(axis=1) - p[:, best]
         return rise
 

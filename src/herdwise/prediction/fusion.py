@@ -11,13 +11,17 @@ from herdwise.answers.choice import LETTERS
 from herdwise.answers.options import options_of
 from herdwise.core.errors import ArtefactError, InputError
 from herdwise.prediction.belief import Belief, Reading
+from herdwise.prediction.confidence import Confidence
 from herdwise.prediction.fusion_network import Batch, Parameters, forward, initial
-from herdwise.prediction.fusion_training import train
+from herdwise.prediction.fusion_training import some_heard, train
 from herdwise.prediction.option_features import option_features
+from herdwise.prediction.softmax import softmax
 from herdwise.prediction.votes import NOT_RUN, Votes
 
 #: Trust in a prediction ends here: odds beyond 49 to 1 count as that.
 _FLOOR = 0.02
+#: Share of the queries that confidence is learned on, and how often each is heard, by other candidates.
+_KEPT, _HEARINGS = 0.2, 4
 
 
 class Fusion:
@@ -72,10 +76,16 @@ class Fusion:
         odds = _log_odds(predicted)
         self.centre_ = np.nan_to_num(np.nanmean(odds, axis=0)).astype(np.float32)
         self.speaks_: np.ndarray = np.asarray((votes.said >= 0).any(axis=0))
+        centred = self._centred(odds)
         rng = np.random.default_rng(seed)
-        self.parameters_: Parameters = train(
+        self.confidence_ = self._learn_confidence(votes, centred, texts, rng)
+        self.parameters_ = self._train(votes, centred, rng)
+        return self
+
+    def _train(self, votes: Votes, odds: np.ndarray, rng: np.random.Generator) -> Parameters:
+        return train(
             votes,
-            self._centred(odds),
+            odds,
             hidden=self.hidden,
             n_epochs=self.n_epochs,
             learning_rate=self.learning_rate,
@@ -84,7 +94,24 @@ class Fusion:
             next_weight=self.next_weight,
             rng=rng,
         )
-        return self
+
+    def _learn_confidence(
+        self, votes: Votes, odds: np.ndarray, texts: Sequence[str] | None, rng: np.random.Generator
+    ) -> Confidence:
+        """Of a network that was trained without the queries it is measured on; equal texts stay together."""
+        n, m = votes.said.shape
+        confidence = Confidence(m)
+        group = np.arange(n) if texts is None else np.unique(np.asarray(texts), return_inverse=True)[1]
+        kept = rng.random(int(group.max()) + 1)[group] < _KEPT
+        if not kept.any() or kept.all() or not (votes.said[~kept] >= 0).any():
+            return confidence
+        p = self._train(votes.take(np.flatnonzero(~kept)), odds[~kept], rng)
+        rows = np.repeat(np.flatnonzero(kept), _HEARINGS)
+        heard = some_heard(len(rows), m, 2.0 * self.share_whole, rng) & (votes.said[rows] != NOT_RUN)
+        seen = votes.take(rows)
+        out = forward(p, Batch(seen.said, seen.offered, seen.features, odds[rows], heard))
+        score = np.where(out.present, out.score, -np.inf)
+        return confidence.fit(score, out.unsaid > 0, heard.sum(axis=1), seen.right)
 
     @property
     def n_candidates(self) -> int:
@@ -116,6 +143,7 @@ class Fusion:
                 self.speaks_,
                 tuple(LETTERS[: len(options)]),
                 option_features(options, text)[:, : self.n_features],
+                self.confidence_,
             )
         )
 
@@ -139,7 +167,9 @@ class Fusion:
             out = forward(
                 self.parameters_, Batch(said[rows], offered[rows], features[rows], odds[rows], everyone[rows])
             )
-            p = np.where(out.unsaid > 0, 0.0, out.probability)
+            n_heard = (everyone[rows] & (said[rows] != NOT_RUN)).sum(axis=1)
+            p = softmax(self.confidence_(out.score, out.unsaid > 0, n_heard), axis=1)
+            p = np.where(out.unsaid > 0, 0.0, p)
             p[:, -1] = 1.0 - p[:, :-1].sum(axis=1)
             parts.append(p)
         return np.concatenate(parts)
@@ -155,6 +185,7 @@ class Fusion:
             for name in ("hidden", "n_epochs", "learning_rate", "decay", "share_whole", "next_weight")
         }
         arrays = {"centre_": self.centre_, "speaks_": self.speaks_.astype(np.uint8)}
+        arrays |= {f"confidence.{name}": value for name, value in self.confidence_.state().items()}
         return options, {**arrays, **{f"network.{k}": v for k, v in self.parameters_.items()}}
 
     @classmethod
@@ -168,6 +199,9 @@ class Fusion:
         try:
             fusion.centre_ = np.asarray(arrays["centre_"])
             fusion.speaks_ = np.asarray(arrays["speaks_"]).astype(bool)
+            fusion.confidence_ = Confidence.from_state(
+                len(fusion.speaks_), {"change_": arrays["confidence.change_"]}
+            )
             fusion.parameters_ = {
                 name.removeprefix("network."): np.asarray(value)
                 for name, value in arrays.items()

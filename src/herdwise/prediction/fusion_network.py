@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from herdwise.prediction.softmax import softmax
 from herdwise.prediction.votes import FAILED, NOT_RUN
 
 Parameters = dict[str, np.ndarray]
@@ -89,7 +90,8 @@ class Passed:
         hidden: ``(b, K + 1, h)``, the last row for "none of those said".
         present: ``(b, K + 1)`` bool, which rows there are.
         unsaid: ``(b, K + 1)`` float32, 1 for present rows that nobody said.
-        probability: ``(b, K + 1)``, 0 where absent.
+        score: ``(b, K + 1)``, far below all others where absent.
+        probability: ``(b, K + 1)`` their softmax, 0 where absent.
     """
 
     said: np.ndarray
@@ -100,6 +102,7 @@ class Passed:
     hidden: np.ndarray
     present: np.ndarray
     unsaid: np.ndarray
+    score: np.ndarray
     probability: np.ndarray
 
 
@@ -122,7 +125,7 @@ def forward(p: Mapping[str, np.ndarray], batch: Batch) -> Passed:
     shared = spoke @ p["spoke"] + (spoke * batch.odds) @ p["spoke_odds"] + failed @ p["fail"]
     shared += level[:, None] * p["query"] + p["offset"]
     options = batch.features.reshape(b * width, -1)
-    hidden = np.empty((b, width + 1, size), dtype=np.float32)
+    hidden = np.empty((b, width + 1, size), dtype=p["offset"].dtype)
     hidden[:, :width] = (said @ p["say"] + said_odds @ p["say_odds"] + options @ p["option"]).reshape(
         b, width, size
     )
@@ -141,7 +144,9 @@ def forward(p: Mapping[str, np.ndarray], batch: Batch) -> Passed:
     )
     score += unsaid * left[:, None]
     score = np.where(present, score, _ABSENT)
-    return Passed(said, said_odds, spoke, failed, level, hidden, present, unsaid, softmax(score, axis=1))
+    return Passed(
+        said, said_odds, spoke, failed, level, hidden, present, unsaid, score, softmax(score, axis=1)
+    )
 
 
 def gradient(
@@ -157,7 +162,7 @@ def gradient(
     b, m = batch.said.shape
     width, size = batch.offered.shape[1], len(p["offset"])
     out = forward(p, batch)
-    target = np.where(out.present, right, 0.0).astype(np.float32)
+    target = np.where(out.present, right, 0.0).astype(right.dtype)
     target[:, width] = 0.0
     rest = 1.0 - target.sum(axis=1)
     ever = (batch.said[:, None, :] == np.arange(width)[None, :, None]).any(axis=2)
@@ -165,7 +170,7 @@ def gradient(
     open_[:, :width] &= ~ever
     share = out.probability * open_ + np.float32(1e-9) * open_
     mass = share.sum(axis=1)
-    target += np.where(mass > 0, rest / np.maximum(mass, 1e-9), 0.0)[:, None] * share
+    target += (rest / np.maximum(mass, 1e-12))[:, None] * share
     loss = -float(
         (np.where(out.present, right, 0.0)[:, :width] * np.log(out.probability[:, :width] + 1e-9)).sum()
     )
@@ -225,10 +230,3 @@ def _next_error(
     values = error[:, : width + 1]
     values *= out.present[..., None]
     return values, error[:, width + 1]
-
-
-def softmax(score: np.ndarray, axis: int) -> np.ndarray:
-    """Exponentials scaled to sum to 1 along ``axis``."""
-    e = np.exp(score - score.max(axis=axis, keepdims=True))
-    share: np.ndarray = e / e.sum(axis=axis, keepdims=True)
-    return share

@@ -52,7 +52,7 @@ def train(
         if place == 0:
             order = rng.permutation(n)
         rows = order[place * _BATCH : (place + 1) * _BATCH]
-        heard = _some(len(rows), m, share_whole, rng)
+        heard = some_heard(len(rows), m, share_whole, rng)
         batch = Batch(votes.said[rows], votes.offered[rows], votes.features[rows], odds[rows], heard)
         _, g = gradient(p, batch, votes.right[rows], next_weight)
         rate = learning_rate * 0.5 * (1.0 + np.cos(np.pi * step / total)) * min(1.0, step / 50)
@@ -65,7 +65,7 @@ def train(
     return p
 
 
-def _some(b: int, m: int, share_whole: float, rng: np.random.Generator) -> np.ndarray:
+def some_heard(b: int, m: int, share_whole: float, rng: np.random.Generator) -> np.ndarray:
     """Who is heard, ``(b, m)`` bool: subsets of 0 to m - 1 candidates, or all."""
     size = rng.integers(0, m, size=b)
     place = rng.random((b, m)).argsort(axis=1).argsort(axis=1)

@@ -42,6 +42,10 @@ class Votes:
         """K."""
         return int(self.offered.shape[1])
 
+    def take(self, rows: np.ndarray) -> Votes:
+        """The queries at ``rows`` (int positions, repeats allowed)."""
+        return Votes(self.said[rows], self.right[rows], self.offered[rows], self.features[rows])
+
     @classmethod
     def of(cls, answers: np.ndarray, quality: np.ndarray, texts: Sequence[str] | None = None) -> Votes:
         """Code answers.

@@ -1,0 +1,104 @@
+"""Confidence: what fusion believes, brought to frequencies for any number of answers heard.
+
+A network trained on all sizes of subsets at once is a little too modest of few answers and too sure of many.
+Two numbers mend it, each a parabola in the (log of the) number of candidates heard: a scale of the
+scores, as in temperature scaling (Guo et al. 2017, On Calibration of Modern Neural Networks), and a shift of
+the values that nobody said. They are fitted on queries that the network had not seen; the order of the values
+that were said stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+
+from herdwise.prediction.softmax import softmax
+
+#: Counts for "leave the network alone" like this many queries.
+_PRIOR = 20.0
+_ROUNDS = 25
+
+
+class Confidence:
+    """Scores -> scores whose softmax means frequency.
+
+    Args:
+        n_candidates: m, how many may be heard.
+    """
+
+    def __init__(self, n_candidates: int) -> None:
+        self.n_candidates = n_candidates
+        #: ``(2, 3)``: of scale (beside 1) and shift, the coefficients of 1, t and t^2; t = 1 for all heard.
+        self.change_ = np.zeros((2, 3))
+
+    def fit(self, score: np.ndarray, unsaid: np.ndarray, n_heard: np.ndarray, right: np.ndarray) -> Self:
+        """Learn from queries that the network had not seen.
+
+        Maximises the likelihood by Newton steps on the softmax's own curvature, which bounds that of the
+        likelihood (what nobody said counts as one outcome), so that no step goes astray.
+
+        Args:
+            score: ``(n, R)`` scores of the rows, -inf where absent.
+            unsaid: ``(n, R)`` bool, rows of values that nobody said.
+            n_heard: ``(n,)`` candidates heard.
+            right: ``(n, R)`` probability that each row is right; what it lacks to 1 goes to the unsaid rows.
+        """
+        present = np.isfinite(score)
+        unsaid = unsaid & present
+        usable = unsaid.any(axis=1) & (n_heard > 0)
+        score, unsaid, right = score[usable], unsaid[usable], right[usable]
+        if not len(score):
+            return self
+        present, powers = present[usable], self._powers(n_heard[usable])
+        level = np.where(present, score, 0.0)
+        level = np.where(present, level - score.max(axis=1, keepdims=True), 0.0)
+        each = np.stack([level, unsaid.astype(np.float64)], axis=2)
+        slopes = (each[..., None] * powers[:, None, None, :]).reshape(*level.shape, 6)
+        known = np.where(present & ~unsaid, right, 0.0)
+        rest = 1.0 - known.sum(axis=1, keepdims=True)
+        change = self.change_.ravel()
+        for _ in range(_ROUNDS):
+            p = softmax(np.where(present, level + slopes @ change, -np.inf), axis=1)
+            open_ = np.where(unsaid, p, 0.0)
+            target = known + rest * open_ / np.maximum(open_.sum(axis=1, keepdims=True), 1e-12)
+            gradient = np.einsum("nr,nrf->f", target - p, slopes) - _PRIOR * change
+            mean = np.einsum("nr,nrf->nf", p, slopes)
+            curvature = np.einsum("nr,nrf,nrg->fg", p, slopes, slopes) - mean.T @ mean
+            move = np.linalg.solve(curvature + _PRIOR * np.eye(6), gradient)
+            change = change + move
+            if float(np.abs(move).max()) < 1e-4:
+                break
+        self.change_ = change.reshape(2, 3)
+        return self
+
+    def _powers(self, n_heard: np.ndarray) -> np.ndarray:
+        t = np.log1p(n_heard) / np.log1p(max(self.n_candidates, 1))
+        return np.stack([np.ones_like(t), t, t * t], axis=-1)
+
+    def _mended(self, n_heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        change = self._powers(n_heard) @ self.change_.T
+        return np.maximum(1.0 + change[..., 0], 0.1), change[..., 1]
+
+    def at(self, n_heard: int) -> tuple[float, float]:
+        """Scale of all scores, and shift of those of values that nobody said, with ``n_heard`` heard."""
+        scale, shift = self._mended(np.array(n_heard))
+        return float(scale), float(shift)
+
+    def __call__(self, score: np.ndarray, unsaid: np.ndarray, n_heard: np.ndarray) -> np.ndarray:
+        """Calibrated scores of many queries; shapes as in ``fit``."""
+        scale, shift = self._mended(n_heard)
+        mended: np.ndarray = scale[:, None] * score + np.where(unsaid, shift[:, None], 0.0)
+        return mended
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The fitted array."""
+        return {"change_": self.change_}
+
+    @classmethod
+    def from_state(cls, n_candidates: int, arrays: Mapping[str, np.ndarray]) -> Self:
+        """Rebuild from ``state``."""
+        confidence = cls(n_candidates)
+        confidence.change_ = np.asarray(arrays["change_"], dtype=np.float64)
+        return confidence
