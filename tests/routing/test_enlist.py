@@ -176,6 +176,14 @@ def test_a_router_folder_of_the_first_format_still_loads(router, tmp_path):
     assert again.facts == router.facts
 
 
+def test_what_a_router_keeps_predicts_as_its_training_texts_do(table, router, tmp_path):
+    router.save(tmp_path / "r")
+    kept, told = recorded_by(Router.load(tmp_path / "r")), recorded_by(router, table.restrict(KNOWN))
+    assert list(kept.query_ids) == list(told.query_ids)
+    np.testing.assert_allclose(kept.outcomes, told.outcomes, atol=0.005)
+    np.testing.assert_allclose(kept.predicted, told.predicted, atol=0.05)
+
+
 def test_the_facts_call_an_enlisted_mean_an_estimate(enlisted, table):
     facts = enlisted.facts
     assert facts.coverage["newcomer"] == pytest.approx(30 / table.n_queries)

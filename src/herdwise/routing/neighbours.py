@@ -22,12 +22,19 @@ class Neighbours:
         quality: ``(n, m)`` uint8 in 0..100, 255 = not run.
         texts: ``n`` entries of [query_id, benchmark, beginning of the text].
         names: candidates, in column order.
+        lengths: ``(n,)`` lengths that the vectors had; 1 where a router folder of old does not tell.
     """
 
     def __init__(
-        self, vectors: np.ndarray, quality: np.ndarray, texts: Sequence[Sequence[str]], names: Sequence[str]
+        self,
+        vectors: np.ndarray,
+        quality: np.ndarray,
+        texts: Sequence[Sequence[str]],
+        names: Sequence[str],
+        lengths: np.ndarray | None = None,
     ) -> None:
         self.vectors, self.quality, self.texts, self.names = vectors, quality, texts, list(names)
+        self.lengths = np.ones(len(vectors), dtype=np.float32) if lengths is None else lengths
 
     @classmethod
     def fit(cls, X: np.ndarray, table: OutcomeTable, quality_column: str) -> Self:
@@ -38,7 +45,8 @@ class Neighbours:
             [id_, benchmark, text[:_SHOWN_CHARS]]
             for id_, benchmark, text in zip(table.query_ids, table.benchmarks, table.texts, strict=True)
         ]
-        return cls(_coded(X), coded, texts, table.herd.names)
+        lengths = np.linalg.norm(X, axis=1).astype(np.float32)
+        return cls(_coded(X), coded, texts, table.herd.names, lengths)
 
     def nearest(self, x: np.ndarray, k: int, names: Sequence[str]) -> tuple[Neighbour, ...]:
         """The ``k`` nearest to a vector ``(d,)``, with the outcomes of ``names``."""
@@ -61,9 +69,9 @@ class Neighbours:
         return tuple(found)
 
     def vectors_and_quality(self) -> tuple[np.ndarray, np.ndarray]:
-        """Unit vectors ``(n, d)``, and qualities ``(n, m)`` with NaN = not run; both to two digits."""
+        """The vectors ``(n, d)``, and qualities ``(n, m)`` with NaN = not run; both to two digits."""
         vectors = self.vectors.astype(np.float32)
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        vectors *= (self.lengths / np.maximum(np.linalg.norm(vectors, axis=1), 1e-9))[:, None]
         quality = self.quality.astype(np.float32) / 100
         return vectors, np.where(self.quality == 255, np.float32(np.nan), quality)
 
@@ -72,9 +80,8 @@ class Neighbours:
         column = np.full((len(self.quality), 1), 255, dtype=np.uint8)
         column[rows, 0] = np.round(quality * 100)
         names = ["" if old == name else old for old in self.names]
-        return Neighbours(
-            self.vectors, np.concatenate([self.quality, column], axis=1), self.texts, [*names, name]
-        )
+        grown = np.concatenate([self.quality, column], axis=1)
+        return Neighbours(self.vectors, grown, self.texts, [*names, name], self.lengths)
 
     def without_column(self, column: int) -> Neighbours:
         """Without one candidate's outcomes."""
@@ -83,16 +90,18 @@ class Neighbours:
             np.delete(self.quality, column, axis=1),
             self.texts,
             [name for i, name in enumerate(self.names) if i != column],
+            self.lengths,
         )
 
     def state(self) -> tuple[dict[str, np.ndarray], list[list[str]]]:
         """Arrays and texts for a router folder."""
-        return {"vectors": self.vectors, "quality": self.quality}, [list(t) for t in self.texts]
+        arrays = {"vectors": self.vectors, "quality": self.quality, "lengths": self.lengths}
+        return arrays, [list(t) for t in self.texts]
 
     @classmethod
     def from_state(cls, arrays: dict[str, np.ndarray], texts: Any, names: Sequence[str]) -> Self:
         """Rebuild from ``state``."""
-        return cls(arrays["vectors"], arrays["quality"], texts, names)
+        return cls(arrays["vectors"], arrays["quality"], texts, names, arrays.get("lengths"))
 
 
 def _coded(X: np.ndarray) -> np.ndarray:
