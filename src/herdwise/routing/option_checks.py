@@ -16,7 +16,7 @@ def fraction(policy: str, option: str, value: float, *, zero: bool) -> float:
     return value
 
 
-def count(policy: str, option: str, value: int) -> int:
+def count(policy: str, option: str, value: object) -> int:
     """A whole number of 1 or more.
 
     Raises:
