@@ -123,6 +123,7 @@ server:
   #max_body_mb: 32
   #request_timeout_s: 600
   #max_attempts: 16
+  #keep_alive_s: 5
   #drain_s: 10
   #log_format: text                 # or json
   #log_level: INFO

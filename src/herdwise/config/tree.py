@@ -172,6 +172,7 @@ class ServerNode(Node, frozen=True):
     max_body_mb: Positive = 32.0
     request_timeout_s: Positive = 600.0
     max_attempts: Count = 16
+    keep_alive_s: Positive = 5.0
     drain_s: NotNegative = 10.0
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
