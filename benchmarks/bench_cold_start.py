@@ -2,6 +2,8 @@
 
     python benchmarks/bench_cold_start.py                    mmlu_pro, and bfcl where ../shared exists
     python benchmarks/bench_cold_start.py --folders mmlu_pro --candidates 4 --predictor kernel
+    python benchmarks/bench_cold_start.py --folders mmlu_pro --candidates 6 --retrain
+                                             instead: enlisting against training again with N of its outcomes
 
 Candidates are held out one at a time, evenly spread over the ranking by training mean, the best included. The
 router is trained without the one, which is then admitted from N of its training outcomes: anchors, chosen as
@@ -38,6 +40,7 @@ from herdwise.storage.outcomes import read_outcomes
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "outcomes"
 SIZES = (10, 25, 50, 100)
+MANY = (100, 500, 2000)
 LISTS, DRAWS, HERDS, HERD_SIZE, RESAMPLES = 5, 10, 40, 8, 1000
 
 
@@ -120,6 +123,43 @@ def held_out(
     return Trial(errors, routes, levels)
 
 
+def retrain(folder: str, predictor: str, n_candidates: int) -> None:
+    """Print shares of prediction of enlisting and of training again, both with N random outcomes."""
+    table = read_outcomes(folder)
+    train, test = table.split("train"), table.split("test")
+    coder = ENCODERS.create("static").fit(train.texts)
+    X, X_test = coder.encode(train.texts), coder.encode(test.texts)
+    Y, Y_test = train.matrix("quality"), test.matrix("quality")
+    eligible = np.flatnonzero(np.isfinite(Y).mean(axis=0) >= 0.95)
+    ranked = eligible[np.argsort(-np.nanmean(Y[:, eligible], axis=0), kind="stable")]
+    spread = np.linspace(0, len(ranked) - 1, min(n_candidates, len(ranked))).round().astype(int)
+    whole = PREDICTORS.create(predictor).fit(X, Y, seed=0).predict(X_test)
+    errors = []
+    for column in ranked[spread].tolist():
+        rest, truth = np.delete(np.arange(Y.shape[1]), column), Y_test[:, column]
+        fitted = PREDICTORS.create(predictor).fit(X, Y[:, rest], seed=0)
+        P, P_test = fitted.predict(X), fitted.predict(X_test)
+        F = np.where(np.isfinite(Y[:, rest]), Y[:, rest], P)
+        likeness = Likeness.fit(F, P)
+        drawn = np.random.default_rng(column).permutation(np.flatnonzero(np.isfinite(Y[:, column])))
+        found = [P_test.mean(axis=1), whole[:, column]]
+        for size in MANY:
+            probes = drawn[:size]
+            found.append(likeness.mix(F[probes], P[probes], Y[probes, column])(P_test))
+            sparse = Y.copy()
+            sparse[:, column] = np.nan
+            sparse[probes, column] = Y[probes, column]
+            found.append(PREDICTORS.create(predictor).fit(X, sparse, seed=0).predict(X_test)[:, column])
+        errors.append([float(np.nanmean((each - truth) ** 2)) for each in found])
+    mean = np.mean(errors, axis=0)
+    shares = 100 * (mean[0] - mean[2:]) / (mean[0] - mean[1])
+    print(
+        f"\n{table.name}: share of prediction with N random outcomes, {len(errors)} candidates, {predictor}"
+    )
+    for size, enlisted, trained in zip(MANY, shares[::2], shares[1::2], strict=True):
+        print(f"{size:5d}  enlisted {enlisted:4.0f}%  trained again {trained:4.0f}%")
+
+
 def resampled(trials: list[Trial], part: str, keys: list[tuple[str, int]]) -> np.ndarray:
     """``(RESAMPLES + 1, len(keys))`` means over candidates and queries; the first row is the estimate."""
     rng = np.random.default_rng(0)
@@ -195,6 +235,7 @@ def main() -> None:
     parser.add_argument("--folders", default="mmlu_pro,bfcl")
     parser.add_argument("--predictor", default="stack")
     parser.add_argument("--candidates", type=int, default=32, help="held out per folder")
+    parser.add_argument("--retrain", action="store_true", help="compare with training again")
     options = parser.parse_args()
     with threadpool_limits(limits=1):
         for folder in options.folders.split(","):
@@ -202,7 +243,8 @@ def main() -> None:
             if folder != "mmlu_pro" and not path.is_dir():
                 print(f"\n{folder}: not at hand, left out")
                 continue
-            run(folder if folder == "mmlu_pro" else str(path), options.predictor, options.candidates)
+            job = retrain if options.retrain else run
+            job(folder if folder == "mmlu_pro" else str(path), options.predictor, options.candidates)
 
 
 if __name__ == "__main__":

@@ -257,6 +257,12 @@ def test_three_outcomes_are_enough_but_a_warning_gives_the_interval(table, route
     assert any("3 graded outcomes" in warning and "%" in warning for warning in admission.warnings)
 
 
+def test_who_ran_most_of_the_queries_had_better_be_trained_with(table, router, probes):
+    told = router.consider(table.herd["scribe"], table).warnings
+    assert any("training again" in warning for warning in told)
+    assert router.consider(table.herd["scribe"], probes).warnings == ()
+
+
 def test_probes_of_queries_that_nobody_met_are_used_and_said(table, router):
     fresh = make_table(n=40, seed=9)
     fresh = dataclasses.replace(fresh, query_ids=[f"new{i}" for i in range(40)])

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 #: Half a 95% interval in standard errors.
 _Z = 1.96
-#: Fewer outcomes than this are worth a warning; more than the second call for training again.
-FEW_PROBES, MANY_PROBES = 5, 500
+#: Fewer outcomes than this are worth a warning.
+FEW_PROBES = 5
+#: Of the recorded queries: who ran so many had better be trained with. Below, enlisting predicts better.
+MANY_PROBES = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +198,7 @@ def consider(
             factors=factors,
             constants=constants,
         ),
-        warnings=_warnings(candidate.name, rows, level, std),
+        warnings=_warnings(candidate.name, rows, level, std, len(recorded.outcomes)),
     )
 
 
@@ -213,7 +215,7 @@ def _matched(own: OutcomeTable, recorded: Recorded) -> np.ndarray:
     )
 
 
-def _warnings(name: str, rows: np.ndarray, level: float, std: float) -> tuple[str, ...]:
+def _warnings(name: str, rows: np.ndarray, level: float, std: float, n_recorded: int) -> tuple[str, ...]:
     found = []
     low, high = max(0.0, level - _Z * std), min(1.0, level + _Z * std)
     if len(rows) < FEW_PROBES:
@@ -221,9 +223,10 @@ def _warnings(name: str, rows: np.ndarray, level: float, std: float) -> tuple[st
             f"{name}: {len(rows)} graded outcomes say little: its mean quality is somewhere"
             f" from {low:.0%} to {high:.0%}."
         )
-    if len(rows) > MANY_PROBES:
+    if len(rows) > MANY_PROBES * n_recorded:
         found.append(
-            f"{name}: with {len(rows):,} outcomes, training again (herdwise train) predicts it better."
+            f"{name}: with {len(rows):,} outcomes, as many as half of the recorded queries, training again"
+            " (herdwise train) may predict it better."
         )
     strange = int((rows < 0).sum())
     if strange:
