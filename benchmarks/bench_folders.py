@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     seed = parser.parse_args().seed
     print(
-        "| outcomes | queries x candidates | best single | router | gain | gap % | oracle | ECE | AIQ / zero |"
+        "| outcomes | queries x candidates | best single | router | gain | gap % | oracle | ECE | AIQ, zero |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     mmlu_pro = read_outcomes("mmlu_pro")
