@@ -9,7 +9,7 @@ RUN_DIR ?= run
 PORT ?= 8484
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast lint types layers check bench bench-consult life-cycle clean
+.PHONY: bench-routing help run test test-fast lint types layers check bench bench-consult life-cycle clean
 
 help: ## List what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ life-cycle: $(VENV)/.dev ## The life of a herd, top to bottom, against a real lo
 
 bench-consult: $(VENV)/.dev ## What fusion and consultation reach on held-out questions
 	@$(BIN)/python benchmarks/bench_consult.py
+
+bench-routing: $(VENV)/.dev ## Routing by the query alone: targets on held-out splits, peers beside
+	@$(BIN)/python benchmarks/bench_routing.py
 
 bench: $(VENV)/.dev ## Every figure the README quotes
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
