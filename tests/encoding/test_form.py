@@ -43,3 +43,11 @@ def test_every_text_has_finite_signals_of_length_one() -> None:
 
 def test_no_texts_have_no_rows() -> None:
     assert form_features([]).shape == (0, N_SIGNALS)
+
+
+def test_bytes_and_code_points_are_counted_alike() -> None:
+    text = "In 1905 (Bern), E = mc^2 was new.\n" * 100
+    others = [i for i, name in enumerate(SIGNALS) if name != "foreign"]
+    plain, foreign = form_features([text, text + "é"])[:, others]
+    plain, foreign = plain / np.linalg.norm(plain), foreign / np.linalg.norm(foreign)
+    np.testing.assert_allclose(plain, foreign, atol=2e-3)

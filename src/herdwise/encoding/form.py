@@ -37,27 +37,20 @@ SIGNALS = (
 N_SIGNALS = len(SIGNALS)
 
 
-def _classes() -> np.ndarray:
-    table = np.full(128, len(_CLASSES), dtype=np.uint8)
-    table[[ord(" "), ord("\n"), ord("\t"), ord("\r")]] = 0
-    table[ord("0") : ord("9") + 1] = 1
-    table[ord("A") : ord("Z") + 1] = 2
-    table[[ord(c) for c in _SYMBOLS]] = 3
+def _table(n: int) -> np.ndarray:
+    """Class of each code point below ``n``; the last entry stands for all from the ideographs on."""
+    table = np.full(n, _CLASSES.index("foreign"), dtype=np.uint8)
+    table[:128] = len(_CLASSES)
+    table[[ord(c) for c in " \n\t\r"]] = _CLASSES.index("space")
+    table[ord("0") : ord("9") + 1] = _CLASSES.index("digit")
+    table[ord("A") : ord("Z") + 1] = _CLASSES.index("upper")
+    table[[ord(c) for c in _SYMBOLS]] = _CLASSES.index("symbol")
+    table[_IDEOGRAPHS:] = _CLASSES.index("ideograph")
     return table
 
 
-_ASCII = _classes()
-
-
-def _share_table() -> np.ndarray:
-    """Class of each code point up to the ideographs; beyond, the last entry."""
-    table = np.full(_IDEOGRAPHS + 1, 4, dtype=np.uint8)
-    table[:128] = _ASCII
-    table[_IDEOGRAPHS] = 5
-    return table
-
-
-_TABLE = _share_table()
+_TABLE = _table(_IDEOGRAPHS + 1)
+_ASCII = _table(256).tobytes()
 #: What is typical and how far texts differ from it, by feature: fixed, so that nothing has to be learned.
 _TYPICAL = np.array(
     [0.40, 0.12, 0.19, 0.12, 0.03, 0.10, 0.57, 0.45, 0.48, 0.45, 0.60, 0.5, 0.17, 0.4, 0.1, 0.07, 0.02],
@@ -82,12 +75,11 @@ def form_features(texts: Sequence[str]) -> np.ndarray:
 
 def _signals(text: str) -> list[float]:
     n = max(len(text), 1)
-    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    counts = np.bincount(_TABLE[np.minimum(points, _IDEOGRAPHS)], minlength=len(_CLASSES) + 1).tolist()
+    counts = _class_counts(text)
     end = text[-80:].rstrip()[-1:]
     options = len(_OPTION.findall(text))
     return [
-        *(math.sqrt(count / n) for count in counts[: len(_CLASSES)]),
+        *[math.sqrt(count / n) for count in counts],
         math.log1p(n) / 10,
         min(math.log1p(text.count("\n")) / 4, 1.0),
         min(math.log1p(text.count(". ") + text.count("。")) / 3, 1.0),
@@ -100,3 +92,13 @@ def _signals(text: str) -> list[float]:
         float(any(word in text for word in _CODE)),
         float("__" in text),
     ]
+
+
+def _class_counts(text: str) -> list[int]:
+    if text.isascii():
+        classes = text.encode("ascii").translate(_ASCII)
+        return [classes.count(number) for number in range(len(_CLASSES))]
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    counts = np.bincount(_TABLE[np.minimum(points, _IDEOGRAPHS)], minlength=len(_CLASSES) + 1)
+    counted: list[int] = counts[: len(_CLASSES)].tolist()
+    return counted
