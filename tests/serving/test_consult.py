@@ -13,6 +13,7 @@ import pytest
 
 from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.decision import Goals
+from herdwise.core.errors import ConfigError
 from herdwise.core.money import Price
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.core.query import Query
@@ -24,6 +25,7 @@ from herdwise.routing.hearing import read_value
 from herdwise.routing.route_then_check import RouteThenCheck
 from herdwise.routing.router import Router
 from herdwise.routing.vote import Vote
+from herdwise.serving.service import Service
 from herdwise.transport.client import Timeouts
 
 QUESTION = "Which colour is the sky at noon?\nA. green\nB. blue\nC. red"
@@ -188,6 +190,14 @@ async def test_a_budget_of_usd_is_not_exceeded_by_more_than_the_call_under_way(t
     assert len(decision["asks"]) == 2, "a second call fits what is left, a third does not"
 
 
+async def test_a_broken_call_under_a_budget_of_usd_leaves_the_answer_that_is_there(trio: Any) -> None:
+    up = await trio("A", "B", "C", timeouts=Timeouts(1, 0.3, 0.3, 2))
+    up.upstreams["cid"].behave("hang_before_headers")
+    reply = await up.chat(QUESTION, model="auto/vote", herdwise={"max_total_usd": 0.001})
+    assert reply.status == 200
+    assert reply.json["model"] == "ann"
+
+
 async def test_at_the_deadline_the_best_answer_so_far_is_returned_and_the_rest_is_closed(trio: Any) -> None:
     up = await trio("B", "A", "A")
     for name in ("ben", "cid"):
@@ -266,6 +276,13 @@ async def test_consult_without_what_it_needs_is_refused_with_the_remedy(trio: An
     listed = (await up.send("GET", "/v1/models")).json["data"]
     assert "auto/vote" in {model["id"] for model in listed}
     assert "auto/consult" not in {model["id"] for model in listed}
+
+
+def test_a_default_policy_whose_needs_nobody_meets_is_refused_at_the_start() -> None:
+    herd = Herd(TRIO)
+    backends: dict[str, Any] = dict.fromkeys(herd.names)
+    with pytest.raises(ConfigError, match="consult"):
+        Service(DeclaredRouter(herd), backends, {"consult": Consult()}, default_policy="consult")
 
 
 async def test_a_consultation_over_http_goes_as_its_replay(trio: Any, lettered: Router) -> None:

@@ -63,15 +63,7 @@ class Dispatcher:
             course.situation = replace(course.situation, goals=goals)
         self.open[course.id] = course
         try:
-            async with asyncio.timeout(limit_s) as timeout:
-                await self._loop(course, policy, deliver)
-        except TimeoutError:
-            if not timeout.expired():
-                course.finish("failed", "internal error")
-                raise
-            course.timed_out = True
-            if not await self._last_word(course, policy, deliver):
-                course.finish("failed", f"the request's time ({limit_s:g} s) ran out")
+            await self._within_time(course, policy, deliver, limit_s)
         except (asyncio.CancelledError, ClientGoneError):
             course.finish("cancelled", "the client went away")
             raise
@@ -87,11 +79,22 @@ class Dispatcher:
             finally:
                 del self.open[course.id]
 
+    async def _within_time(self, course: Course, policy: Policy, deliver: Deliver, limit_s: float) -> None:
+        try:
+            async with asyncio.timeout(limit_s) as timeout:
+                await self._loop(course, policy, deliver)
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+            course.timed_out = True
+            if not await self._last_word(course, policy, deliver):
+                course.finish("failed", f"the request's time ({limit_s:g} s) ran out")
+
     async def _loop(self, course: Course, policy: Policy, deliver: Deliver) -> None:
         for _ in range(_MOST_STEPS):
             step = policy.step(course.now())
             if isinstance(step, Ask):
-                if not self._within_budget(course, len(step.candidates)):
+                if not self._within_budget(course, policy, len(step.candidates)):
                     return
                 self._prepare(course, step)
             elif isinstance(step, Wait):
@@ -117,14 +120,15 @@ class Dispatcher:
         await self._finish(course, step, deliver)
         return True
 
-    def _within_budget(self, course: Course, more: int) -> bool:
+    def _within_budget(self, course: Course, policy: Policy, more: int) -> bool:
         goals, limit = course.situation.goals, self._service.settings.max_attempts
         if goals.max_calls is not None:
             limit = min(limit, goals.max_calls)
         if course.calls + more > limit:
             course.finish("failed", f"the request may ask {limit} times at most")
             return False
-        if goals.max_total_usd is not None and course.asks:
+        # A policy that consults plans by the USD itself, and ends with an answer that it has.
+        if goals.max_total_usd is not None and course.asks and not policy.consults:
             spent_usd = course.cost_usd(ended_only=True)
             if spent_usd is None or spent_usd >= goals.max_total_usd:
                 spent = "unknown" if spent_usd is None else f"{spent_usd:g} USD"
