@@ -179,9 +179,10 @@ def worth(outcomes: Outcomes, encoders: dict[str, Encoder]) -> None:
     rows = []
     if "static" in encoders:
         for weight in (0.0, 0.25, 0.5, 1.0, 2.0, 4.0):
-            vectors = ENCODERS.create("static", ngram_weight=weight).encode(outcomes.texts)
-            rows.append(row(f"static, ngram_weight {weight:g}", vectors))
+            vectors = ENCODERS.create("static", ngram_weight=weight, form_weight=0).encode(outcomes.texts)
+            rows.append(row(f"static, ngram_weight {weight:g}, no form", vectors))
         rows.append(row("its n-grams alone", vectors[:, -N_BUCKETS:]))
+        rows.append(row("static, the default", ENCODERS.create("static").encode(outcomes.texts)))
     if "tfidf" in encoders:
         # Learned once from the texts of the whole split, never from their outcomes.
         rows.append(row("tfidf", ENCODERS.create("tfidf").fit(outcomes.texts).encode(outcomes.texts)))
