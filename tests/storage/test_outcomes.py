@@ -175,3 +175,19 @@ def test_the_shipped_outcomes_are_reachable_by_name():
     assert (table.n_queries, table.n_candidates) == (8402, 33)
     assert "Apache-2.0" in table.source
     assert table.warnings == ()
+
+
+def test_two_texts_for_one_outcome_are_a_warning_with_their_count(tmp_path):
+    texts = {"query_id": ["q0", "q0"], "candidate": ["a", "a"], "text": ["four", "5"]}
+    path = folder(tmp_path / "f", texts=texts)
+    assert read_outcomes(path).warnings == (
+        "texts.parquet: 1 texts are not the first of their query and candidate; the last counts.",
+    )
+    assert read_texts(path) == {("q0", "a"): "5"}
+
+
+def test_a_source_that_is_not_utf8_is_named(tmp_path):
+    path = folder(tmp_path / "f")
+    (path / "SOURCE.md").write_bytes("Übersetzt".encode("latin-1"))
+    with pytest.raises(OutcomeError, match=r"SOURCE\.md: not UTF-8"):
+        read_outcomes(path)

@@ -47,7 +47,6 @@ def read_outcomes(path_or_name: str | os.PathLike[str]) -> OutcomeTable:
     values = {c: outcomes.numbers(c) for c in NUMERIC_COLUMNS if c == "quality" or outcomes.has(c)}
     _refuse_repeated_pairs(query_index, candidate_index, sample, len(herd), outcomes)
     answers = outcomes.optional_strings("answer")
-    source = folder / "SOURCE.md"
     table = OutcomeTable(
         herd=herd,
         query_ids=ids.to_pylist(),
@@ -62,19 +61,18 @@ def read_outcomes(path_or_name: str | os.PathLike[str]) -> OutcomeTable:
         sample=sample,
         values=values,
         answers=None if answers is None else np.array(answers, dtype=object),
-        source=source.read_text(encoding="utf-8") if source.exists() else "",
+        source=_source(folder / "SOURCE.md"),
         name=Path(path_or_name).name,
     )
     if (folder / "texts.parquet").exists():
-        orphans = _orphan_texts(folder, table)
-        if orphans:
-            note = f"texts.parquet: {orphans} texts have no outcome."
-            table = replace(table, warnings=(note,))
+        table = replace(table, warnings=_about_texts(folder, table))
     return table
 
 
 def read_texts(path_or_name: str | os.PathLike[str]) -> dict[tuple[str, str], str]:
     """Full completions by (query_id, candidate); empty where the folder has no texts.parquet.
+
+    Of several for one pair the last counts; ``read_outcomes`` warns of them.
 
     Raises:
         OutcomeError: when texts.parquet is malformed.
@@ -166,7 +164,17 @@ def write_outcomes(
     return folder
 
 
-def _orphan_texts(folder: Path, table: OutcomeTable) -> int:
+def _source(path: Path) -> str:
+    if not path.exists():
+        return ""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise OutcomeError(f"not UTF-8: {error}.", file=str(path), remedy="Save it as UTF-8.") from error
+
+
+def _about_texts(folder: Path, table: OutcomeTable) -> tuple[str, ...]:
+    """What a reader should know of texts.parquet: texts without an outcome, and repeated ones."""
     texts = _Columns(folder / "texts.parquet")
     ids = pa.array(table.query_ids, pa.string())
     query = texts.positions("query_id", ids, "queries.parquet")
@@ -174,7 +182,16 @@ def _orphan_texts(folder: Path, table: OutcomeTable) -> int:
     texts.strings("text")
     ran = np.zeros((table.n_queries, table.n_candidates), dtype=bool)
     ran[table.query_index, table.candidate_index] = True
-    return int((~ran[query, candidate]).sum())
+    orphans = int((~ran[query, candidate]).sum())
+    repeats = len(query) - len(np.unique(query.astype(np.int64) * table.n_candidates + candidate))
+    notes = []
+    if orphans:
+        notes.append(f"texts.parquet: {orphans} texts have no outcome.")
+    if repeats:
+        notes.append(
+            f"texts.parquet: {repeats} texts are not the first of their query and candidate; the last counts."
+        )
+    return tuple(notes)
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:
