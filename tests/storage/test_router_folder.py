@@ -33,19 +33,43 @@ def test_a_router_replaces_a_router_but_nothing_else(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "r"]
 
 
-def test_a_truncated_part_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["part.safetensors", "words.json"])
+def test_a_truncated_part_is_refused_before_it_is_needed(tmp_path, name):
     folder = write(tmp_path / "r")
-    data = (folder / "part.safetensors").read_bytes()
-    (folder / "part.safetensors").write_bytes(data[:-8])
-    with pytest.raises(ArtefactError, match="truncated or was changed"):
-        read_arrays(folder, read_manifest(folder), "part")
+    (folder / name).write_bytes((folder / name).read_bytes()[:-1])
+    with pytest.raises(ArtefactError, match=f"{name} is truncated or was changed"):
+        read_manifest(folder)
 
 
-def test_a_missing_part_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["part.safetensors", "words.json"])
+def test_a_missing_part_is_refused_before_it_is_needed(tmp_path, name):
     folder = write(tmp_path / "r")
-    (folder / "part.safetensors").unlink()
-    with pytest.raises(ArtefactError, match=r"truncated: part\.safetensors"):
-        read_arrays(folder, read_manifest(folder), "part")
+    (folder / name).unlink()
+    with pytest.raises(ArtefactError, match=f"truncated: {name}"):
+        read_manifest(folder)
+
+
+def test_a_part_that_changes_after_the_manifest_was_read_is_refused(tmp_path):
+    folder = write(tmp_path / "r")
+    manifest = read_manifest(folder)
+    (folder / "words.json").write_bytes(b"[]")
+    with pytest.raises(ArtefactError, match=r"words\.json is truncated or was changed"):
+        read_text(folder, manifest, "words")
+
+
+def test_a_manifest_that_names_files_elsewhere_is_refused(tmp_path):
+    (tmp_path / "secret").write_text("mine")
+    folder = write(tmp_path / "r")
+    manifest = (folder / "manifest.json").read_bytes().replace(b'"words.json"', b'"../secret"')
+    (folder / "manifest.json").write_bytes(manifest)
+    with pytest.raises(ArtefactError, match="which is not beside it"):
+        read_manifest(folder)
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ArtefactError, match="cannot be written"):
+        write(tmp_path / "file" / "r")
 
 
 @pytest.mark.parametrize(

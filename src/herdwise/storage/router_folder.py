@@ -48,15 +48,20 @@ def write_router_folder(
         texts: part -> JSON values, each part a json file.
 
     Raises:
-        ArtefactError: when ``path`` holds something that is not a router.
+        ArtefactError: when ``path`` holds something that is not a router, or cannot be written.
     """
     folder = Path(path)
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not is_router(folder))):
         raise ArtefactError(
             f"{folder} exists and is not a router.", remedy="Choose another --out, or remove it yourself."
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    except OSError as error:
+        raise ArtefactError(
+            f"{folder} cannot be written: {error.strerror}.", remedy="Choose another --out."
+        ) from error
     try:
         files: dict[str, str] = {}
         for part, named in arrays.items():
@@ -84,10 +89,13 @@ def is_router(path: str | os.PathLike[str]) -> bool:
 
 
 def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The manifest of a router folder.
+    """The manifest of a router folder, every file that it names being there and whole.
+
+    Some parts are read later, when they are first needed: what is wrong with them is said now.
 
     Raises:
-        ArtefactError: when it is missing, broken, of another format or newer than this herdwise.
+        ArtefactError: when it is missing, broken, of another format or newer than this herdwise; when a
+            file that it names is missing, truncated or changed.
     """
     folder = Path(path)
     file = folder / "manifest.json"
@@ -105,6 +113,8 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{file} has format_version {version}, this herdwise reads 1 to {FORMAT_VERSION}.",
             remedy="Update herdwise, or train the router again.",
         )
+    for name in _files(file, manifest):
+        _get(folder, manifest, name)
     return manifest
 
 
@@ -133,6 +143,17 @@ def read_text(folder: str | os.PathLike[str], manifest: Mapping[str, Any], part:
     """
     data = _get(Path(folder), manifest, f"{part}.json")
     return None if data is None else msgspec.json.decode(data)
+
+
+def _files(file: Path, manifest: Mapping[str, Any]) -> list[str]:
+    files = manifest.get("files", {})
+    if not isinstance(files, dict):
+        raise ArtefactError(f"{file} is not a manifest: its files are no object.", remedy=_RETRAIN)
+    # A manifest from a stranger names its own files, and no others.
+    strays = [name for name in files if name != Path(name).name]
+    if strays:
+        raise ArtefactError(f"{file} names {strays[0]!r}, which is not beside it.", remedy=_RETRAIN)
+    return list(files)
 
 
 def _put(folder: Path, name: str, data: bytes, files: dict[str, str]) -> None:
