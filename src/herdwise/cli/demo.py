@@ -22,8 +22,10 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def demo(
         folder: Path = typer.Option(Path("run"), "--dir", help="Where the router, config and ledger go."),
-        port: int = typer.Option(8484, help="Port of the endpoint; 0 lets the system choose one."),
-        seed: int = typer.Option(0, help="Seed of every random choice."),
+        port: int = typer.Option(
+            8484, min=0, max=65535, help="Port of the endpoint; 0 lets the system choose one."
+        ),
+        seed: int = typer.Option(0, min=0, help="Seed of every random choice."),
         serve: bool = typer.Option(True, help="Serve at the end; --no-serve stops after the figures."),
     ) -> None:
         """Train on the shipped outcomes, show held-out figures, serve the candidates with recorded texts.

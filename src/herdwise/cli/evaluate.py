@@ -53,7 +53,7 @@ EncoderName = Annotated[
 PredictorName = Annotated[
     str | None, typer.Option("--predictor", help="Registered predictor to train. Default: stack.")
 ]
-Seed = Annotated[int, typer.Option(help="Seed of training and of the intervals.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of training and of the intervals.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
         keep_texts: bool = typer.Option(
             True, help="Keep the beginnings of the queries in the router, to explain decisions by."
         ),
-        seed: int = typer.Option(0, help="Seed of every random choice."),
+        seed: int = typer.Option(0, min=0, help="Seed of every random choice."),
         as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
     ) -> None:
         """Learn quality, cost and length of each candidate, and save a router."""
@@ -79,6 +79,11 @@ def register(app: typer.Typer) -> None:
                 progress=progress,
             )
         seconds = time.perf_counter() - started
+        excluded |= {
+            name: f"no graded outcome in column {quality_column!r}"
+            for name in table.herd.names
+            if name not in router.herd
+        }
         router.save(out)
         facts = router.facts
         if as_json:
@@ -95,8 +100,9 @@ def register(app: typer.Typer) -> None:
                 }
             )
             return
+        herd = "1 candidate" if len(router.herd) == 1 else f"{len(router.herd)} candidates"
         console.show(
-            f"Learned {len(router.herd)} candidates from {facts.n_queries:,} queries "
+            f"Learned {herd} from {facts.n_queries:,} queries "
             f"({facts.n_outcomes:,} graded outcomes) in {seconds:.1f} s -> {out}"
         )
         if router.fusion is not None:
