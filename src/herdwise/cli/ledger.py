@@ -23,8 +23,11 @@ def register(app: typer.Typer) -> None:
         """Write the ledger as an outcome folder, ready for `herdwise train`. It may be in use."""
         from dataclasses import asdict
 
-        from herdwise.serving.ledger_export import export_ledger
+        from herdwise.core.errors import ConfigError
+        from herdwise.serving.ledger_export import export_ledger, is_export
 
+        if (out / "outcomes.parquet").exists() and not is_export(out):
+            raise ConfigError(f"{out} holds outcomes that no ledger gave.", remedy="Choose another --out.")
         done = export_ledger(ledger, out)
         if as_json:
             console.emit_json({"out": str(out), **asdict(done)})

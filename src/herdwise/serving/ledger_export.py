@@ -98,6 +98,12 @@ def export_from(engine: Engine, path: str | os.PathLike[str]) -> Exported:
     )
 
 
+def is_export(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is an earlier export, which a new one may replace."""
+    source = Path(path) / "SOURCE.md"
+    return source.is_file() and source.read_bytes() == _SOURCE.encode()
+
+
 _DECISIONS = select(
     DECISIONS.c.query_id, DECISIONS.c.text, DECISIONS.c.tools, DECISIONS.c.returned_ask
 ).order_by(DECISIONS.c.created_at, DECISIONS.c.query_id)

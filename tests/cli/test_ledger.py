@@ -1,0 +1,44 @@
+"""`herdwise ledger` reads what was served, and writes over nothing else."""
+
+import pytest
+
+from herdwise.core.candidate import Candidate, Herd
+from herdwise.serving.ledger import Ledger
+from herdwise.serving.records import AskRecord, DecisionRecord
+from herdwise.storage.outcomes import read_outcomes, write_outcomes
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    path = tmp_path / "ledger.db"
+    made = Ledger(f"sqlite:///{path}")
+    made.start(Herd([Candidate("a")]))
+    made.record(
+        DecisionRecord(
+            "d",
+            created_at=0.0,
+            model="auto",
+            policy="single",
+            origin="declared",
+            status="answered",
+            text="Why?",
+            asks=[AskRecord(0, "a", "answered", text="Because.")],
+        )
+    )
+    made.close()
+    return path
+
+
+def test_an_export_may_be_written_again(herdwise, ledger, tmp_path):
+    for _ in range(2):
+        run = herdwise("ledger", "export", "--ledger", ledger, "--out", tmp_path / "served", "--json")
+        assert run.code == 0
+        assert run.json["outcomes"] == 1
+
+
+def test_outcomes_of_another_origin_are_not_written_over(herdwise, ledger, make_outcomes, tmp_path):
+    mine = write_outcomes(make_outcomes({"a": [1.0, 0.0]}), tmp_path / "mine")
+    run = herdwise("ledger", "export", "--ledger", ledger, "--out", mine)
+    assert run.code == 2
+    assert "no ledger gave" in run.err
+    assert read_outcomes(mine).n_outcomes == 2
