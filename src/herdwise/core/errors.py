@@ -4,6 +4,7 @@
     |-- InputError                  the caller can mend it: exit code 2, HTTP 4xx
     |   |-- ConfigError             a config file or command line
     |   |-- OutcomeError            an outcome folder: file, column, row
+    |   |-- ItemsError              a benchmark file: file, line, field
     |   |-- ArtefactError           a saved router: truncated, foreign, too new
     |   |-- UnknownNameError        a candidate, policy, encoder ... that nobody registered
     |   |-- HerdMismatchError       a router that was trained for another herd
@@ -11,7 +12,6 @@
     |   |-- NoCandidateError        constraints that no candidate meets
     |   `-- RequestError            a request body or header
     |-- MissingExtraError           an optional dependency that is not installed
-    |-- ItemsError                  a benchmark file: file, line, field
     `-- BackendError                one candidate could not answer
         |-- ConnectError            unreachable, reset
         |   `-- UnreachableError    no connection came about: nothing was asked, nothing was spent
