@@ -84,11 +84,17 @@ def hear(
         return told, None if belief is None else belief.observe(candidate, None)
     trust: float | None = None
     if value is not None:
-        alike = (a.value for a in answers if same_answer(a.value, value))
-        value = next(alike, value)
+        value = _wording(value, answers)
         belief = None if belief is None else belief.observe(candidate, value)
         trust = None if belief is None else belief.trust(candidate)
     return Answer(ask, candidate, text, value, trust, latency_s, cost_usd), belief
+
+
+def _wording(value: str, answers: list[Answer]) -> str:
+    """The wording of the first answer that says the same, else its own."""
+    if len(value) == 1 and value.isalpha():
+        return value  # an option's letter has no other wording
+    return next((a.value for a in answers if a.value is not None and same_answer(a.value, value)), value)
 
 
 def _read_json(text: str) -> tuple[str | None, str]:
