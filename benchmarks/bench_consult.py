@@ -60,10 +60,10 @@ class Setting:
         return f"cost_weight {self.weight:g}, until {self.until:g}, by {self.by}"
 
 
-OPEN = [Setting(w, u, "ratio") for w in (0.0, 1e-4, 3e-4) for u in (0.0, 0.5, 0.6, 0.65)]
-OPEN += [Setting(0.0, u) for u in (0.0, 0.5, 0.6)]
-SMALL = [Setting(w, u) for w in (5e-4, 2e-3, 5e-3) for u in (0.0, 0.3, 0.35, 0.4, 0.45)]
-SMALL += [Setting(2e-3, u, "ratio") for u in (0.0, 0.35, 0.4, 0.45)]
+OPEN = [Setting(w, u, "ratio") for w in (0.0, 1e-4, 3e-4) for u in (0.0, 0.5)]
+OPEN += [Setting(w, u) for w in (0.0, 1e-4) for u in (0.0, 0.5, 0.6)]
+SMALL = [Setting(w, u) for w in (0.0, 5e-4, 2e-3, 5e-3) for u in (0.0, 0.35, 0.45)]
+SMALL += [Setting(w, 0.0, "ratio") for w in (0.0, 2e-3)]
 
 
 class Ground:
