@@ -17,7 +17,7 @@ import numpy as np
 from herdwise.prediction.softmax import softmax
 
 #: Counts for "leave the network alone" like this many queries.
-_PRIOR = 20.0
+_PRIOR = 30.0
 _ROUNDS = 25
 
 
@@ -36,8 +36,8 @@ class Confidence:
     def fit(self, score: np.ndarray, unsaid: np.ndarray, n_heard: np.ndarray, right: np.ndarray) -> Self:
         """Learn from queries that the network had not seen.
 
-        Maximises the likelihood by Newton steps on the softmax's own curvature, which bounds that of the
-        likelihood (what nobody said counts as one outcome), so that no step goes astray.
+        Maximises the likelihood (what nobody said counts as one outcome) by Newton steps on the softmax's
+        own curvature, halved until they help.
 
         Args:
             score: ``(n, R)`` scores of the rows, -inf where absent.
@@ -59,17 +59,29 @@ class Confidence:
         known = np.where(present & ~unsaid, right, 0.0)
         rest = 1.0 - known.sum(axis=1, keepdims=True)
         change = self.change_.ravel()
-        for _ in range(_ROUNDS):
+
+        def loss(change: np.ndarray) -> tuple[float, np.ndarray]:
             p = softmax(np.where(present, level + slopes @ change, -np.inf), axis=1)
+            mass = np.where(unsaid, p, 0.0).sum(axis=1)
+            told = known * np.log(np.maximum(p, 1e-30))
+            surprise = -told.sum() - float((rest[:, 0] * np.log(np.maximum(mass, 1e-30))).sum())
+            return float(surprise + 0.5 * _PRIOR * (change @ change)), p
+
+        worst, p = loss(change)
+        for _ in range(_ROUNDS):
             open_ = np.where(unsaid, p, 0.0)
             target = known + rest * open_ / np.maximum(open_.sum(axis=1, keepdims=True), 1e-12)
             gradient = np.einsum("nr,nrf->f", target - p, slopes) - _PRIOR * change
             mean = np.einsum("nr,nrf->nf", p, slopes)
             curvature = np.einsum("nr,nrf,nrg->fg", p, slopes, slopes) - mean.T @ mean
             move = np.linalg.solve(curvature + _PRIOR * np.eye(6), gradient)
-            change = change + move
-            if float(np.abs(move).max()) < 1e-4:
+            after, p_after = loss(change + move)
+            while after > worst and float(np.abs(move).max()) > 1e-4:
+                move = 0.5 * move
+                after, p_after = loss(change + move)
+            if after > worst or float(np.abs(move).max()) < 1e-4:
                 break
+            change, worst, p = change + move, after, p_after
         self.change_ = change.reshape(2, 3)
         return self
 

@@ -12,7 +12,8 @@ from herdwise.prediction.fusion_network import Batch, Parameters, gradient, init
 from herdwise.prediction.votes import Votes
 
 _BATCH = 128
-_MAX_STEPS = 4000
+#: Few queries are passed over more often, many less often.
+_MIN_STEPS, _MAX_STEPS = 400, 4000
 
 
 def train(
@@ -33,7 +34,7 @@ def train(
         votes: what was said, n queries.
         odds: ``(n, m)`` centred log-odds of the left-out predicted quality.
         hidden: hidden units.
-        n_epochs: passes over the queries (fewer where there are so many that 4,000 steps end sooner).
+        n_epochs: passes over the queries, within 400 to 4,000 steps.
         learning_rate: of Adam (Kingma and Ba 2015), falling to 0 along a cosine.
         decay: weight decay per unit of learning rate.
         share_whole: share of the queries of a step for which every candidate is heard; for the others it is
@@ -45,7 +46,7 @@ def train(
     first = {name: np.zeros_like(value) for name, value in p.items()}
     second = {name: np.zeros_like(value) for name, value in p.items()}
     per_epoch = -(-n // _BATCH)
-    total = min(n_epochs * per_epoch, _MAX_STEPS)
+    total = min(max(n_epochs * per_epoch, _MIN_STEPS), _MAX_STEPS)
     order = rng.permutation(n)
     for step in range(1, total + 1):
         place = (step - 1) % per_epoch
