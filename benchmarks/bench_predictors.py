@@ -2,6 +2,7 @@
 
     python benchmarks/bench_predictors.py                 cross-validated on the training split
     python benchmarks/bench_predictors.py --test          trained on `train`, measured once on `test`
+    python benchmarks/bench_predictors.py --shift         a benchmark of `train` left out, routed by the rest
     python benchmarks/bench_predictors.py --folders mmlu_pro --predictors stack,knn --folds 4
 
 `mmlu_pro` ships with the package; other folders are taken from ../shared/outcomes where that exists.
@@ -153,6 +154,24 @@ def held_out(name: str, train: Rows, test: Rows, seed: int) -> Figures:
     return measure(predictor.predict(test.X), train, test, fit_s, microseconds(predictor, test.X))
 
 
+def shifted(name: str, train: Rows, seed: int, fewest: int = 100) -> list[str]:
+    """One line per benchmark of ``fewest`` queries: gain over the best single of the others."""
+    lines = []
+    for benchmark in sorted(set(train.benchmarks.tolist())):
+        out = train.benchmarks == benchmark
+        if out.sum() < fewest or out.all():
+            continue
+        inside, outside = train.at(~out), train.at(out & np.isfinite(train.Y).all(axis=1))
+        best = int(inside.Y[np.isfinite(inside.Y).all(axis=1)].mean(axis=0).argmax())
+        predictor = PREDICTORS.create(name).fit(inside.X, inside.Y, seed=seed)
+        pick = predictor.predict(outside.X).argmax(axis=1)
+        gain = 100 * (outside.Y[np.arange(len(pick)), pick] - outside.Y[:, best])
+        error = gain.std() / np.sqrt(len(gain))
+        left = 100 * (pick != best).mean()
+        lines.append(f"  {benchmark:32s} {len(pick):5d} {gain.mean():+7.2f} ({error:.2f}) {left:5.0f}% left")
+    return lines
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(
@@ -164,12 +183,18 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--test", action="store_true", help="use the held-out split (once per table)")
+    parser.add_argument("--shift", action="store_true", help="leave one benchmark out at a time")
     options = parser.parse_args()
     for folder in options.folders.split(","):
         if folder != "mmlu_pro" and not (SHARED / folder).is_dir():
             print(f"{folder}: not at hand, left out")
             continue
         train, test = load(folder, options.encoder)
+        if options.shift:
+            for name in options.predictors.split(","):
+                print(f"\n{folder}, {name}: gain on a benchmark left out of training (standard error)")
+                print("\n".join(shifted(name, train, options.seed)), flush=True)
+            continue
         how = f"test, {len(test.X)} queries" if options.test else f"train, {options.folds} folds"
         print(
             f"\n{folder} ({how}; {train.X.shape[0]} x {train.Y.shape[1]} trained on, {train.X.shape[1]} dims)"
