@@ -60,7 +60,7 @@ def _root(
 
 def main() -> None:
     """Entry point: exit code 0 done, 1 failed, 2 the input is at fault (with the remedy on stderr)."""
-    from herdwise.core.errors import HerdwiseError, InputError
+    from herdwise.core.errors import ConfigError, HerdwiseError, InputError
 
     _register()
     try:
@@ -68,3 +68,9 @@ def main() -> None:
     except HerdwiseError as error:
         console.error(error)
         sys.exit(2 if isinstance(error, InputError) else 1)
+    except OSError as error:
+        if error.filename is None:  # no path that somebody gave: a fault of ours, to be seen whole
+            raise
+        told = f"{error.filename}: {error.strerror}."
+        console.error(ConfigError(told, remedy="Choose another path, or mend its permissions."))
+        sys.exit(2)

@@ -38,6 +38,7 @@ def register(app: typer.Typer) -> None:
         from herdwise.routing.router import Router
         from herdwise.storage.outcomes import read_outcomes
 
+        folder.mkdir(parents=True, exist_ok=True)  # what cannot be written is said before the training
         console.show(f"1. Train a router on the shipped outcomes ({OUTCOMES}: real results of 33 models)\n")
         table = read_outcomes(OUTCOMES)
         with console.stages() as progress:
@@ -58,7 +59,6 @@ def register(app: typer.Typer) -> None:
         console.show(
             f"\nAll of it: herdwise evaluate --outcomes {OUTCOMES} (or report, for a page with curves)"
         )
-        folder.mkdir(parents=True, exist_ok=True)
         router.save(folder / "router", figures=evaluation.as_json()["router"])
         config = folder / "herdwise.yaml"
         config.write_text(_config(port), encoding="utf-8")
