@@ -33,3 +33,18 @@ def test_a_place_that_cannot_be_written_is_refused_with_a_remedy(herdwise, folde
     assert run.code == 2
     assert "cannot be written" in run.err
     assert "--out" in run.err
+
+
+def test_naming_no_candidate_leaves_nobody_to_learn(herdwise, folder, tmp_path):
+    run = herdwise("train", "--outcomes", folder, "--out", tmp_path / "r", "--candidates", "")
+    assert run.code == 2
+    assert "no candidate is left" in run.err
+
+
+def test_a_stray_comma_between_candidates_names_nobody(herdwise, folder, tmp_path):
+    run = herdwise(
+        *("train", "--outcomes", folder, "--out", tmp_path / "r", "--predictor", "mean", "--json"),
+        *("--candidates", "a, "),
+    )
+    assert run.code == 0
+    assert run.json["herd"] == ["a"]

@@ -60,11 +60,14 @@ def register(app: typer.Typer) -> None:
                 console.warn(f"{name}: {warning}")
             tables.append(table.split(train_split) if train_split != "all" and table.split_names() else table)
         table = merge(tables)
+        named = (
+            None if candidates is None else frozenset(n.strip() for n in candidates.split(",") if n.strip())
+        )
         limits = Constraints(
             max_params_b=max_params_b,
             max_active_params_b=max_active_params_b,
             open_weights_only=open_weights_only,
-            candidates=frozenset(n.strip() for n in candidates.split(",")) if candidates else None,
+            candidates=named,
         )
         table, excluded = select_candidates(table, limits)
         started = time.perf_counter()
