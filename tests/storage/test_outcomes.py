@@ -191,3 +191,10 @@ def test_a_source_that_is_not_utf8_is_named(tmp_path):
     (path / "SOURCE.md").write_bytes("Übersetzt".encode("latin-1"))
     with pytest.raises(OutcomeError, match=r"SOURCE\.md: not UTF-8"):
         read_outcomes(path)
+
+
+def test_outcomes_without_texts_leave_no_texts_of_others_behind(tmp_path):
+    texts = {"query_id": ["q0"], "candidate": ["a"], "text": ["four"]}
+    path = folder(tmp_path / "f", texts=texts)
+    write_outcomes(read_outcomes(path), path)
+    assert read_texts(path) == {}

@@ -114,7 +114,8 @@ def write_outcomes(
     Args:
         table: what to write.
         path: the folder, made where it is missing.
-        texts: full completions by (query_id, candidate).
+        texts: full completions by (query_id, candidate); without them, an older texts.parquet is removed:
+            its texts would be of other outcomes.
 
     Returns:
         The folder.
@@ -159,6 +160,8 @@ def write_outcomes(
             "text": pa.array([texts[k] for k in keys], pa.string()),
         }
         _write_parquet(pa.table(columns), folder / "texts.parquet")
+    else:
+        (folder / "texts.parquet").unlink(missing_ok=True)
     if table.source:
         (folder / "SOURCE.md").write_text(table.source, encoding="utf-8")
     return folder
