@@ -10,9 +10,10 @@ import numpy as np
 from herdwise.answers.choice import LETTERS
 from herdwise.answers.options import options_of
 from herdwise.core.errors import ArtefactError, InputError
-from herdwise.prediction.belief import Belief, Reading
+from herdwise.prediction.belief import Belief
 from herdwise.prediction.confidence import Confidence
 from herdwise.prediction.fusion_network import Batch, Parameters, forward, initial
+from herdwise.prediction.fusion_reading import Reading
 from herdwise.prediction.fusion_training import some_heard, train
 from herdwise.prediction.option_features import option_features
 from herdwise.prediction.softmax import softmax
