@@ -33,7 +33,7 @@ def test_the_life_of_a_herd_runs_top_to_bottom(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_demo_trains_measures_and_serves_what_its_curl_line_asks(tmp_path):
+def test_the_demo_trains_measures_and_serves_what_its_pasted_lines_ask(tmp_path):
     log = tmp_path / "demo.log"
     with log.open("w") as output:
         demo = subprocess.Popen(
@@ -42,16 +42,20 @@ def test_the_demo_trains_measures_and_serves_what_its_curl_line_asks(tmp_path):
         )  # fmt: skip
     try:
         deadline = time.monotonic() + 300
-        while not (lines := [x for x in log.read_text().splitlines() if x.startswith("curl ")]):
+        while "The config: " not in log.read_text():
             assert demo.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
         shown = log.read_text()
         assert "best single: gpt-4o" in shown
         assert "oracle (hindsight)" in shown
-        pasted = subprocess.run(lines[0], shell=True, capture_output=True, check=True, timeout=60)  # noqa: S602
+        curl = next(line for line in shown.splitlines() if line.startswith("curl "))
+        pasted = subprocess.run(curl, shell=True, capture_output=True, check=True, timeout=60)  # noqa: S602
         answer = json.loads(pasted.stdout)
         assert answer["choices"][0]["message"]["content"]
+        python = shown[shown.index("from openai") : shown.index("The config: ")]
+        again = subprocess.run([sys.executable, "-c", python], capture_output=True, text=True, check=True)
+        assert again.stdout.startswith(answer["model"])
         url = next(word for word in shown.split() if word.endswith("/v1"))
         with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
             assert answer["model"] in {model.id for model in client.models.list()}

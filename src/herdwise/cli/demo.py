@@ -129,11 +129,11 @@ def _curl(url: str, question: str) -> str:
 def _python(url: str, question: str) -> str:
     return "\n".join(
         [
-            "  from openai import OpenAI",
-            f'  client = OpenAI(base_url="{url}/v1", api_key="none")',
-            f"  question = {question!r}",
-            '  messages = [{"role": "user", "content": question}]',
-            '  answer = client.chat.completions.create(model="auto", messages=messages)',
-            "  print(answer.model, answer.choices[0].message.content)",
+            "from openai import OpenAI",
+            f'client = OpenAI(base_url="{url}/v1", api_key="none")',
+            f"question = {question!r}",
+            'messages = [{"role": "user", "content": question}]',
+            'answer = client.chat.completions.create(model="auto", messages=messages)',
+            "print(answer.model, answer.choices[0].message.content)",
         ]
     )
