@@ -62,7 +62,7 @@ class Setting:
 
 OPEN = [Setting(0.0, u) for u in (0.0, 0.5, 0.65)] + [Setting(w, 0.0) for w in (1e-4, 3e-4)]
 OPEN += [Setting(w, 0.0, "ratio") for w in (0.0, 1e-4)]
-SMALL = [Setting(0.0, u) for u in (0.0, 0.45)] + [Setting(w, 0.0) for w in (5e-4, 2e-3, 5e-3)]
+SMALL = [Setting(0.0, u) for u in (0.0, 0.5, 0.7)] + [Setting(w, 0.0) for w in (5e-4, 2e-3, 5e-3)]
 SMALL += [Setting(w, 0.0, "ratio") for w in (5e-4, 2e-3)]
 
 
