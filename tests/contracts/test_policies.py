@@ -36,7 +36,12 @@ VALUES = ("A", "B", "C", None)
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "cascade": [{"threshold": 0.95}, {"order": "utility", "most": 2}],
     "vote": [{"k": 1}, {"k": 9, "enough": 1.0}, {"k": 4, "max_cost": 12.0}],
-    "consult": [{"min_gain": 0.0}, {"parallel": 3, "enough": 0.9}, {"until": 0.9}, {"by": "ratio", "min_gain": 0.0}],
+    "consult": [
+        {"min_gain": 0.0},
+        {"parallel": 3, "enough": 0.9},
+        {"until": 0.9},
+        {"by": "ratio", "min_gain": 0.0},
+    ],
     "route_then_check": [{"threshold": 1.0, "most": 6}],
 }
 EVERY = [(name, options) for name in POLICIES.names() for options in ({}, *OPTIONS.get(name, []))]
