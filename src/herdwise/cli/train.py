@@ -37,6 +37,9 @@ def register(app: typer.Typer) -> None:
         keep_texts: bool = typer.Option(
             True, help="Keep the beginnings of the queries in the router, to explain decisions by."
         ),
+        fusion: bool = typer.Option(
+            True, help="Learn what answers are worth, where the outcomes record them (auto/consult needs it)."
+        ),
         seed: int = typer.Option(0, min=0, help="Seed of every random choice."),
         as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
     ) -> None:
@@ -79,6 +82,7 @@ def register(app: typer.Typer) -> None:
                 quality_column=quality_column,
                 seed=seed,
                 keep_texts=keep_texts,
+                fusion=fusion,
                 progress=progress,
             )
         seconds = time.perf_counter() - started

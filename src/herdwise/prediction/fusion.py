@@ -102,7 +102,10 @@ class Fusion:
         """Of a network that was trained without the queries it is measured on; equal texts stay together."""
         n, m = votes.said.shape
         confidence = Confidence(m)
-        group = np.arange(n) if texts is None else np.unique(np.asarray(texts), return_inverse=True)[1]
+        group = np.arange(n)
+        if texts is not None:  # an array of texts would pad each to the longest
+            place = {text: i for i, text in enumerate(sorted(set(texts)))}
+            group = np.array([place[text] for text in texts])
         kept = rng.random(int(group.max()) + 1)[group] < _KEPT
         if not kept.any() or kept.all() or not (votes.said[~kept] >= 0).any():
             return confidence

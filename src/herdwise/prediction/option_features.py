@@ -32,6 +32,7 @@ FEATURES = (
     "hedged",  # "may", "some", "often"
 )
 N_FEATURES = len(FEATURES)
+_COLUMN = {name: i for i, name in enumerate(FEATURES)}
 
 _NUMBER = re.compile(
     r"-?(?P<digits>\d[\d,]*\.?\d*|\.\d+)"
@@ -77,7 +78,7 @@ def option_features(options: Sequence[str], question: str) -> np.ndarray:
         return features
     place = np.arange(min(n, N_PLACES))
     features[place, place] = 1.0
-    column = {name: i for i, name in enumerate(FEATURES)}
+    column = _COLUMN
     numbers = [number_in(option) for option in options]
     if n > 1 and sum(number is not None for number in numbers) > 0.6 * n:
         _numeric(features, column, numbers)

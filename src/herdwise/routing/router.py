@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from herdwise import __version__
 from herdwise.core.candidate import Candidate, Herd
@@ -103,6 +104,7 @@ class Router:
         quality_column: str = "quality",
         seed: int = 0,
         keep_texts: bool = True,
+        fusion: bool = True,
         progress: Progress | None = None,
     ) -> Self:
         """Learn from a table of outcomes (a training split).
@@ -114,6 +116,7 @@ class Router:
             encoder, predictor: registered names, or instances.
             quality_column: "quality" or "correct".
             keep_texts: keep the beginnings of the queries, so that decisions can be explained by them.
+            fusion: learn what answers are worth, where the table records them; policies that consult need it.
             progress: called with (stage, done, total).
 
         Raises:
@@ -127,7 +130,24 @@ class Router:
             )
         if not ran.all():
             table = table.restrict([n for n, r in zip(table.herd.names, ran, strict=True) if r])
-        report = progress or _silent
+        with threadpool_limits(1, user_api="blas"):
+            # The matrices are small: a second thread gains nothing, and costs a lot where its core is busy.
+            return cls._fit(
+                table, encoder, predictor, quality_column, seed, keep_texts, fusion, progress or _silent
+            )
+
+    @classmethod
+    def _fit(
+        cls,
+        table: OutcomeTable,
+        encoder: str | Encoder,
+        predictor: str | Predictor,
+        quality_column: str,
+        seed: int,
+        keep_texts: bool,
+        with_fusion: bool,
+        report: Progress,
+    ) -> Self:
         coder = ENCODERS.create(encoder) if isinstance(encoder, str) else encoder
         learner = PREDICTORS.create(predictor) if isinstance(predictor, str) else predictor
         coder.fit(table.texts)
@@ -141,7 +161,7 @@ class Router:
         resources = ResourcePredictor().fit(X, tokens, table)
         report("learn cost and length", 1, 1)
         fusion = None
-        if has_answers(table, quality_column):
+        if with_fusion and has_answers(table, quality_column):
             report("learn fusion", 0, 1)
             fusion = learn_fusion(learner, X, table, quality_column, seed)
             report("learn fusion", 1, 1)
