@@ -152,3 +152,13 @@ def test_a_truncated_router_is_refused(router, tmp_path):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ArtefactError, match="truncated"):
         Router.load(tmp_path / "r")
+
+
+def test_a_loaded_router_explains_even_when_its_folder_is_replaced(router, tmp_path):
+    router.save(tmp_path / "r")
+    serving = Router.load(tmp_path / "r")
+    Router.fit(make_table(seed=3)).save(tmp_path / "r")
+    near = serving.explain(Query("prime matrix sum integral"), k=2)
+    assert [n.query_id for n in near] == [
+        n.query_id for n in router.explain(Query("prime matrix sum integral"), k=2)
+    ]

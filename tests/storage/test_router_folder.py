@@ -1,10 +1,12 @@
 """Router folders: written whole, read suspiciously."""
 
+import json
+
 import numpy as np
 import pytest
 
 from herdwise.core.errors import ArtefactError
-from herdwise.storage.router_folder import read_arrays, read_manifest, read_text, write_router_folder
+from herdwise.storage.router_folder import read_arrays, read_file, read_manifest, write_router_folder
 
 
 def write(path):
@@ -19,7 +21,7 @@ def test_what_is_written_is_read_back(tmp_path):
     assert manifest["note"] == 1
     assert read_arrays(folder, manifest, "part")["x"].tolist() == [[0, 1, 2], [3, 4, 5]]
     assert read_arrays(folder, manifest, "empty") == {}
-    assert read_text(folder, manifest, "words") == ["a", "é"]
+    assert json.loads(read_file(folder, manifest, "words.json")) == ["a", "é"]
 
 
 def test_a_router_replaces_a_router_but_nothing_else(tmp_path):
@@ -54,7 +56,7 @@ def test_a_part_that_changes_after_the_manifest_was_read_is_refused(tmp_path):
     manifest = read_manifest(folder)
     (folder / "words.json").write_bytes(b"[]")
     with pytest.raises(ArtefactError, match=r"words\.json is truncated or was changed"):
-        read_text(folder, manifest, "words")
+        read_file(folder, manifest, "words.json")
 
 
 def test_a_manifest_that_names_files_elsewhere_is_refused(tmp_path):

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -32,7 +33,7 @@ from herdwise.routing.fusing import has_answers, learn_fusion, served_belief
 from herdwise.routing.manifest import candidate_from_json, candidate_to_json
 from herdwise.routing.neighbours import Neighbours
 from herdwise.routing.ranker import scene
-from herdwise.storage.router_folder import read_arrays, read_manifest, read_text, write_router_folder
+from herdwise.storage.router_folder import read_arrays, read_file, read_manifest, write_router_folder
 
 Progress = Callable[[str, int, int], None]
 
@@ -455,10 +456,16 @@ class Router:
                 remedy="Train it again: herdwise train --outcomes DIR --out ROUTER.",
             ) from error
 
+        # Read now, for the folder may be replaced while this router serves; decoded when first asked for.
+        near_arrays = read_arrays(path, manifest, "neighbours")
+        near_texts = read_file(path, manifest, "neighbours.json")
+
         def neighbours() -> Neighbours | None:
-            arrays = read_arrays(path, manifest, "neighbours")
-            texts = read_text(path, manifest, "neighbours")
-            return Neighbours.from_state(arrays, texts, [*kept, *enlisted.names]) if arrays else None
+            if near_texts is None:
+                return None
+            return Neighbours.from_state(
+                near_arrays, msgspec.json.decode(near_texts), [*kept, *enlisted.names]
+            )
 
         # A removed candidate's column stays, for the others lean on it; its name is free again.
         kept = ["" if name in removed else name for name in herd.names]

@@ -228,9 +228,7 @@ class _Exchange:
             await self._send_part(last + b"data: [DONE]\n\n", more=False)
             return
         body = _encode(completion_body(course, told))
-        headers = [*_json_headers(body), *self._headers(candidate)]
-        if (cost_usd := course.cost_usd()) is not None:
-            headers.append((b"x-herdwise-cost-usd", f"{cost_usd:.10g}".encode()))
+        headers = [*_json_headers(body), *self._headers(candidate, course.cost_usd())]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         await self._send_part(body, more=False)
 
@@ -241,13 +239,15 @@ class _Exchange:
         else:
             await send_error(self._send, error, self._headers(None))
 
-    def _headers(self, candidate: str | None) -> _Headers:
+    def _headers(self, candidate: str | None, cost_usd: float | None = None) -> _Headers:
         course = self._course
+        cost = "unknown" if cost_usd is None else f"{cost_usd:.10g}"
         headers = [
             (b"x-herdwise-decision-id", course.id.encode()),
             (b"x-herdwise-policy", _header(course.policy)),
             (b"x-herdwise-attempts", str(course.calls).encode()),
             (b"x-herdwise-overhead-ms", f"{course.overhead_s() * 1000:.3f}".encode()),
+            (b"x-herdwise-cost-usd", cost.encode()),
         ]
         if candidate is not None:
             headers.append((b"x-herdwise-candidate", _header(candidate)))

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from herdwise.core.errors import HerdwiseError
 from herdwise.routing.explain import explain
 from herdwise.routing.ranker import Ranker
 from herdwise.serving.course import Course
@@ -54,7 +55,12 @@ def explanation(course: Course, ranker: Ranker) -> dict[str, Any]:
         told["posterior"] = {v: p for v, p in course.belief.posterior().items() if v is not None}
     if course.origin != "none":
         situation = course.situation
-        why = explain(situation, tuple(ranker.explain(situation.query, NEIGHBOURS)))
+        try:
+            near = tuple(ranker.explain(situation.query, NEIGHBOURS))
+        except HerdwiseError as error:  # the answer is there and paid for: it goes out without neighbours
+            near = ()
+            told["neighbours_error"] = error.message
+        why = explain(situation, near)
         told |= {
             "ranking": why.reason,
             "scores": msgspec.to_builtins(why.scores),

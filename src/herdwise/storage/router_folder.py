@@ -114,7 +114,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
             remedy="Update herdwise, or train the router again.",
         )
     for name in _files(file, manifest):
-        _get(folder, manifest, name)
+        read_file(folder, manifest, name)
     return manifest
 
 
@@ -126,23 +126,13 @@ def read_arrays(
     Raises:
         ArtefactError: when the file is missing, truncated or changed.
     """
-    data = _get(Path(folder), manifest, f"{part}.safetensors")
+    data = read_file(folder, manifest, f"{part}.safetensors")
     if data is None:
         return {}
     try:
         return load(data)
     except SafetensorError as error:
         raise ArtefactError(f"{folder}/{part}.safetensors: {error}.", remedy=_RETRAIN) from error
-
-
-def read_text(folder: str | os.PathLike[str], manifest: Mapping[str, Any], part: str) -> Any:
-    """The JSON value of one part; None where there is none.
-
-    Raises:
-        ArtefactError: when the file is missing, truncated or changed.
-    """
-    data = _get(Path(folder), manifest, f"{part}.json")
-    return None if data is None else msgspec.json.decode(data)
 
 
 def _files(file: Path, manifest: Mapping[str, Any]) -> list[str]:
@@ -161,10 +151,16 @@ def _put(folder: Path, name: str, data: bytes, files: dict[str, str]) -> None:
     files[name] = hashlib.sha256(data).hexdigest()
 
 
-def _get(folder: Path, manifest: Mapping[str, Any], name: str) -> bytes | None:
+def read_file(folder: str | os.PathLike[str], manifest: Mapping[str, Any], name: str) -> bytes | None:
+    """One file's bytes, checked against the manifest's hash; None where the router has no such file.
+
+    Raises:
+        ArtefactError: when the file is missing, truncated or changed.
+    """
     files: Mapping[str, str] = manifest.get("files", {})
     if name not in files:
         return None
+    folder = Path(folder)
     try:
         data = (folder / name).read_bytes()
     except OSError as error:
