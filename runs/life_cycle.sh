@@ -59,7 +59,8 @@ ask "How much is 17 + 25?"
 ask "What is the capital of Kenya?"
 
 step "6. Feed back: say of each answer how good it was"
-for question in "How much is 30 + 12?" "What is the capital of Peru?" "How much is 40 + 41?" "What is the capital of Egypt?"; do
+# None of these is an item of the profile: what is learned from must not be measured on.
+for question in "What is 130 + 12?" "Tell me the capital of Peru." "What is 140 + 41?" "Tell me the capital of Egypt."; do
   read -r decision model answer <<< "$(ask "$question")"
   echo "$question -> $model: $answer"
   curl -sf "$url/v1/feedback" -H 'content-type: application/json' \

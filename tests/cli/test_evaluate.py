@@ -1,6 +1,7 @@
 """``herdwise evaluate`` and ``herdwise report`` as a user types them."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -225,3 +226,20 @@ def test_training_says_whether_fusion_was_learned(
         )
         assert herdwise(*line, "--json") == 0
         assert json.loads(capsys.readouterr().out)["fusion"] is learned
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--max-params-b", "nan"], "--max-params-b nan is no limit"),
+        (["--cost-weight", "inf"], "--cost-weight inf is no limit"),
+        (["--min-quality", "0.5"], "--generalist NAME"),
+    ],
+)
+def test_a_goal_that_cannot_be_met_is_refused_before_anything_is_read(given, message):
+    command = [sys.executable, "-c", "from herdwise.cli import main; main()", "evaluate"]
+    done = subprocess.run(
+        [*command, "--outcomes", "nowhere", *given], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert message in done.stderr

@@ -106,6 +106,8 @@ class _Server:
         if not isinstance(data, list) and not (data is None and listed.get("object") == "list"):
             return None
         entries = _objects(data)
+        # The policies of an endpoint like ours are no models: asking them from a herd would go in circles.
+        entries = [e for e in entries if e.get("owned_by") != "herdwise"]
         kind = next((_OWNERS[o] for e in entries if (o := str(e.get("owned_by"))) in _OWNERS), None)
         if kind is not None:
             return Found(kind, base_url, tuple(_plain(e) for e in entries if "id" in e))

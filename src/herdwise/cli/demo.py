@@ -38,6 +38,8 @@ def register(app: typer.Typer) -> None:
         from herdwise.routing.router import Router
         from herdwise.storage.outcomes import read_outcomes
 
+        if serve:
+            _check_free(port)
         folder.mkdir(parents=True, exist_ok=True)  # what cannot be written is said before the training
         console.show(f"1. Train a router on the shipped outcomes ({OUTCOMES}: real results of 33 models)\n")
         table = read_outcomes(OUTCOMES)
@@ -64,6 +66,20 @@ def register(app: typer.Typer) -> None:
         config.write_text(_config(port), encoding="utf-8")
         if serve:
             _serve(config)
+
+
+def _check_free(port: int) -> None:
+    import socket
+
+    from herdwise.core.errors import ConfigError
+
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise ConfigError(
+            f"port {port} cannot be listened on: {error.strerror}.",
+            remedy=f"Choose another: make run PORT={port + 1}, or herdwise demo --port {port + 1}.",
+        ) from error
 
 
 def _draw(table: Table) -> None:

@@ -151,6 +151,18 @@ def measure(
             "--encoder and --predictor train a router, but --router names a trained one.",
             remedy="Leave --router out, or the other two.",
         )
+    for what, value in (
+        ("--max-params-b", max_params_b),
+        ("--max-active-params-b", max_active_params_b),
+        ("--cost-weight", cost_weight),
+    ):
+        if value is not None and not 0 <= value < float("inf"):
+            raise ConfigError(f"{what} {value} is no limit.", remedy="Give a finite number, at least 0.")
+    if min_quality is not None and generalist is None:
+        raise ConfigError(
+            "--min-quality is set, but no generalist is named.",
+            remedy="Name who answers when no expert is good enough: --generalist NAME.",
+        )
     made = POLICIES.create(policy, **read_options(policy_option or ()))
     table = read_outcomes(outcomes)
     named = None if candidates is None else frozenset(n.strip() for n in candidates.split(",") if n.strip())

@@ -86,23 +86,28 @@ def set_up(
                 remedy="Name two splits with --train-split and --test-split, or give a trained --router.",
             )
         train = _split(table, train_split)
-        return _to_train(train, test, limits, column, average)
+        return _to_train(train, test, (train_split, test_split), limits, column, average)
     column = quality_column or router.facts.quality_column
     if column != router.facts.quality_column:
         raise ConfigError(
             f"the router learned column {router.facts.quality_column!r}, not {column!r}.",
             remedy=f"Train again with --quality-column {column}, or leave --quality-column out.",
         )
-    return _with_router(router, test, limits, column, average)
+    return _with_router(router, test, test_split, limits, column, average)
 
 
 def _to_train(
-    train: OutcomeTable, test: OutcomeTable, limits: Constraints, column: str, average: Average
+    train: OutcomeTable,
+    test: OutcomeTable,
+    splits: tuple[str, str],
+    limits: Constraints,
+    column: str,
+    average: Average,
 ) -> Setup:
     allowed, excluded = select_candidates(test, limits)
     coverage = {
         name: _shares(part.restrict(allowed.herd.names), column)
-        for name, part in (("train", train), ("test", test))
+        for name, part in zip(splits, (train, test), strict=True)
     }
     excluded = excluded | removed_by_coverage(coverage)
     names = [name for name in test.herd.names if name not in excluded]
@@ -125,12 +130,17 @@ def _to_train(
 
 
 def _with_router(
-    router: Router, test: OutcomeTable, limits: Constraints, column: str, average: Average
+    router: Router,
+    test: OutcomeTable,
+    test_split: str,
+    limits: Constraints,
+    column: str,
+    average: Average,
 ) -> Setup:
     known = completed(test.herd, router.herd)
     allowed, excluded = select_candidates(replace(test, herd=known, _cache={}), limits)
     tested = _shares(allowed, column)
-    sparse = removed_by_coverage({"test": tested})
+    sparse = removed_by_coverage({test_split: tested})
     named = limits.candidates or frozenset()
     # Who is left out for coverage need not be known, unless the caller asked for it by name.
     foreign = [
