@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from herdwise.core.version import __version__
+
 if TYPE_CHECKING:
     from herdwise.core.candidate import Candidate, Herd
     from herdwise.core.decision import Constraints, Goals, Preferences
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from herdwise.routing.router import Router
     from herdwise.storage.outcomes import read_outcomes, write_outcomes
 
-__version__ = "0.1.0"
 
 _HOMES = {
     "Candidate": "herdwise.core.candidate",

@@ -52,7 +52,7 @@ def _root(
     version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
 ) -> None:
     if version:
-        from herdwise import __version__
+        from herdwise.core.version import __version__
 
         typer.echo(f"herdwise {__version__}")
         raise typer.Exit

@@ -72,7 +72,7 @@ def _facts(url: str, service: Service) -> dict[str, object]:
 
 
 def _announce(url: str, config: Config, service: Service, path: Path) -> None:
-    from herdwise import __version__
+    from herdwise.core.version import __version__
 
     names = service.ranker.herd.names
     herd = f"{len(names)} candidate{'s' if len(names) > 1 else ''}"

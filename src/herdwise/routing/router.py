@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from herdwise import __version__
+from herdwise.core.version import __version__
 from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.decision import Estimates, Goals
 from herdwise.core.errors import ArtefactError, HerdMismatchError, HerdwiseError, InputError
