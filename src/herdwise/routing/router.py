@@ -12,12 +12,12 @@ import msgspec
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from herdwise.core.version import __version__
 from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.decision import Estimates, Goals
 from herdwise.core.errors import ArtefactError, HerdMismatchError, HerdwiseError, InputError
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.core.query import Query
+from herdwise.core.version import __version__
 from herdwise.encoding.base import ENCODERS, Encoder
 from herdwise.prediction.base import PREDICTORS, Predictor
 from herdwise.prediction.fusion import Fusion
