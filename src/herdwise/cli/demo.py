@@ -50,14 +50,25 @@ def register(app: typer.Typer) -> None:
         with console.stages() as progress:
             evaluation = evaluate(test, router=router, seed=seed, progress=progress)
             open_only = Goals(constraints=Constraints(open_weights_only=True))
-            beside = evaluate(test, router=router, goals=open_only, seed=seed, progress=progress)
+            # Over calls there is no curve to sweep, which would take longer than all the rest.
+            consulted = evaluate(
+                test,
+                router=router,
+                policy="consult",
+                goals=open_only,
+                cost="calls",
+                seed=seed,
+                progress=progress,
+            )
         for warning in evaluation.warnings:
             console.warn(warning)
         console.show("\nThe whole herd, three proprietary models among them:")
         _draw(headline(evaluation))
-        console.show("\nIts open-weights candidates alone, by the same router:")
-        _draw(headline(beside))
-        _draw(economy(beside))
+        console.show(
+            "\nIts open-weights candidates alone, a few of them asked and their answers fused (auto/consult):"
+        )
+        _draw(headline(consulted))
+        _draw(economy(consulted))
         console.show(
             f"\nAll of it: herdwise evaluate --outcomes {OUTCOMES} (or report, for a page with curves)"
         )
