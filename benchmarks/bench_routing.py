@@ -5,7 +5,7 @@
 
 Every figure has a 95% interval, by paired bootstrap against the best single candidate of the training rows.
 `mmlu_pro` ships with the package; the other folders are taken from ../shared/outcomes, and left out where
-that does not exist. Weights on cost are chosen on training rows by four-fold cross-validation: the
+that does not exist. Weights on cost are chosen (`cost_targets`) on training rows by four-fold cross-validation: the
 largest one that keeps the quality asked for; utility is predicted quality - weight x predicted cost, as in
 the policy `single`. Peers are configurations of this package's predictors on the same vectors, not the
 published code: matrix factorisation is solved in closed form, and there is no perceptron among them.
@@ -18,17 +18,16 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from herdwise.core.decision import CostKind, Goals
+from cost_targets import best_single, cost_table, picked
+from herdwise.core.decision import Goals
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.evaluation.averages import Average, mean
-from herdwise.evaluation.costs import cost_matrix
 from herdwise.evaluation.decision_time import decision_times_us
 from herdwise.evaluation.intervals import interval, resampled_means
 from herdwise.prediction.base import PREDICTORS, Predictor
@@ -45,8 +44,7 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "clusters, k = 64 (Avengers)": ("clusters", {"sizes": (64,), "prior": 0.0001}),
     "herdwise (stack)": ("stack", {}),
 }
-WEIGHTS = np.concatenate([[0.0], np.geomspace(1e-4, 10.0, 100)])
-_FOLDS, _COVERAGE = 4, 0.95
+_COVERAGE = 0.95
 _COLD = """
 import resource, sys, time
 started = time.perf_counter()
@@ -85,17 +83,6 @@ def read(name: str, column: str, test: str, rehearse: bool) -> tuple[OutcomeTabl
     return kept[0], both[1]
 
 
-def complete(table: OutcomeTable, column: str) -> OutcomeTable:
-    """The queries that every candidate ran."""
-    return table.take(np.flatnonzero(np.isfinite(table.matrix(column)).all(axis=1)))
-
-
-def best_single(train: OutcomeTable, column: str, average: Average) -> int:
-    """Column of the best candidate of the training rows."""
-    rows = complete(train, column)
-    return int(np.argmax(mean(rows.matrix(column), rows.benchmarks, average)))
-
-
 def compare(
     routed: np.ndarray, single: np.ndarray, benchmarks: Any, average: Average
 ) -> tuple[float, float, float, float]:
@@ -104,11 +91,6 @@ def compare(
     low, high = interval(draws[:, 0] - draws[:, 1])
     got, alone = (float(mean(v, benchmarks, average)) for v in (routed, single))
     return 100 * got, 100 * (got - alone), 100 * low, 100 * high
-
-
-def picked(matrix: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Of each row, the entry where the score is highest."""
-    return np.asarray(matrix[np.arange(len(matrix)), scores.argmax(axis=1)], dtype=np.float64)
 
 
 def quality_table(
@@ -138,71 +120,6 @@ def quality_table(
         got, gain, low, high = compare(picked(T, learner.predict(Z)), T[:, best], test.benchmarks, average)
         share = gain / (100 * (top - alone)) if top > alone else float("nan")
         print(f"  {name:42s} {got:6.2f} {gain:+6.2f} [{low:+.2f}, {high:+.2f}]  gap recovered {share:6.1%}")
-
-
-def chosen_weight(train: OutcomeTable, column: str, kind: CostKind, enough: float) -> float:
-    """The largest weight that keeps quality ``enough`` on training rows, predicted by the other folds."""
-    fold = np.random.default_rng(0).permutation(train.n_queries) % _FOLDS
-    quality = np.zeros((len(WEIGHTS), train.n_queries))
-    for number in range(_FOLDS):
-        held = np.flatnonzero(fold == number)
-        inside = train.take(np.flatnonzero(fold != number))
-        router = Router.fit(inside, quality_column=column, keep_texts=False)
-        rows = train.take(held)
-        foretold, cost = predicted(router, rows, kind)
-        Y = rows.matrix(column)
-        for place, weight in enumerate(WEIGHTS):
-            quality[place, held] = picked(Y, foretold - weight * cost)
-    kept = np.nanmean(quality, axis=1) >= enough
-    return float(WEIGHTS[np.flatnonzero(kept)[-1]]) if kept.any() else 0.0
-
-
-def predicted(router: Router, rows: OutcomeTable, kind: CostKind) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted quality, and predicted cost as a multiple of its mean over the herd."""
-    got = router.estimate(rows.queries())
-    if kind == "active_params":
-        cost = cost_matrix(rows, kind)
-    else:
-        cost = got.cost_usd if kind == "usd" else got.latency_s
-    return got.quality, cost / np.nanmean(cost)
-
-
-def cost_table(
-    title: str,
-    tables: tuple[OutcomeTable, OutcomeTable],
-    column: str,
-    kind: CostKind,
-    reference: str | None,
-    target: Callable[[float], float],
-) -> None:
-    """Mean cost at a quality relative to a reference candidate's."""
-    names = tables[0].herd.names
-    known = np.logical_and.reduce([np.isfinite(cost_matrix(part, kind)).all(axis=0) for part in tables])
-    train, test = (part.restrict([n for n, k in zip(names, known, strict=True) if k]) for part in tables)
-    whole = complete(train, column)
-    alone = whole.herd.index(reference) if reference else best_single(train, column, "micro")
-    weight = chosen_weight(train, column, kind, target(float(whole.matrix(column)[:, alone].mean())))
-    router = Router.fit(train, quality_column=column, keep_texts=False)
-    foretold, cost = predicted(router, test, kind)
-    utility = foretold - weight * cost
-    Y, C = test.matrix(column), cost_matrix(test, kind)
-    routed, paid = picked(Y, utility), picked(C, utility)
-    series = np.stack([paid, C[:, alone], routed, Y[:, alone]], axis=1)
-    draws = resampled_means(series, test.benchmarks, "micro")
-    low, high = interval(1.0 - draws[:, 0] / draws[:, 1])
-    level, ceiling = interval(100 * (draws[:, 2] - draws[:, 3]))
-    less = 1.0 - series[:, 0].mean() / series[:, 1].mean()
-    print(
-        f"\n{title}: {len(Y)} queries, the {Y.shape[1]} of {len(names)} candidates whose {kind} is known;"
-        f" reference {test.herd.names[alone]}"
-    )
-    print(
-        f"  weight {weight:.3f}: mean {kind} {less:.1%} lower [{low:.1%}, {high:.1%}]"
-        f" ({series[:, 1].mean():.4g} -> {series[:, 0].mean():.4g}, {1 / (1 - less):.2f} times smaller);"
-        " quality"
-        f" {100 * series[:, 2].mean():.2f} against {100 * series[:, 3].mean():.2f},"
-        f" {100 * (series[:, 2] - series[:, 3]).mean():+.2f} [{level:+.2f}, {ceiling:+.2f}]"
-    )
 
 
 def main() -> None:
