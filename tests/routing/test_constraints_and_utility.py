@@ -38,6 +38,7 @@ HERD = Herd(
             open_weights=False,
             price=Price(5, 15),
             tools=True,
+            json_schema=True,
             modalities=frozenset({"text", "image"}),
             released=dt.date(2024, 5, 13),
             context_tokens=128000,
@@ -97,6 +98,7 @@ def test_a_constraint_removes_who_misses_it_and_whose_value_is_unknown(limits, l
     [
         (Query("x", tools=({"type": "function"},)), ["moe", "big"]),
         (Query("x", modalities=frozenset({"image"})), ["big"]),
+        (Query("x", json_schema=True), ["big"]),
         (Query("x" * 4 * 7000), ["small", "moe", "big"]),
         (Query("x" * 4 * 20000), ["moe", "big"]),
         (Query("x", max_output_tokens=10000), ["moe", "big"]),
@@ -106,6 +108,14 @@ def test_a_constraint_removes_who_misses_it_and_whose_value_is_unknown(limits, l
 def test_what_the_query_needs_is_a_constraint(query, left):
     got = situation(query=query)
     assert [n for n, a in zip(HERD.names, got.admitted, strict=True) if a] == left
+
+
+def test_a_requirement_that_nobody_is_known_to_meet_names_the_key_that_would_state_it():
+    query = Query("x", json_schema=True)
+    goals = Goals(constraints=Constraints(candidates=frozenset({"small", "moe"})))
+    with pytest.raises(NoCandidateError, match="json_schema unknown") as caught:
+        situation(query=query, goals=goals)
+    assert "state the unknown values of your candidates in the config: json_schema." in caught.value.remedy
 
 
 def test_constraints_that_nobody_meets_name_who_was_removed_by_what():

@@ -31,11 +31,11 @@ from herdwise.transport.client import HttpClient, Timeouts
 #: The better one first in quality, the other cheaper.
 LARGE = Candidate(
     "large", params_b=70, active_params_b=70, price=Price(2.0, 4.0), context_tokens=8192, quality=0.8,
-    open_weights=True, tools=True, modalities=frozenset({"text", "image"}),
+    open_weights=True, tools=True, json_schema=True, modalities=frozenset({"text", "image"}),
 )  # fmt: skip
 SMALL = Candidate(
     "small", params_b=8, active_params_b=8, price=Price(0.2, 0.4), context_tokens=4096, quality=0.6,
-    open_weights=True, tools=True, modalities=frozenset({"text", "image"}),
+    open_weights=True, tools=True, json_schema=True, modalities=frozenset({"text", "image"}),
 )  # fmt: skip
 
 

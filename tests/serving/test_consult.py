@@ -147,7 +147,9 @@ async def test_a_declining_text_is_returned_when_nobody_has_an_answer(trio: Any)
 
 
 async def test_a_json_answer_that_is_none_is_malformed(trio: Any) -> None:
-    up = await trio("{not json", '{"b": 1, "a": 2}', '{"a": 2, "b": 1}')
+    able = tuple(replace(c, json_schema=True) for c in TRIO)
+    said = ("{not json", '{"b": 1, "a": 2}', '{"a": 2, "b": 1}')
+    up = await trio(*said, ranker=DeclaredRouter(Herd(able)))
     schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
     reply = await up.chat(
         "Give a and b.", model="auto/vote", response_format=schema, headers={"x-herdwise-explain": "1"}

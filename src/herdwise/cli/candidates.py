@@ -146,6 +146,7 @@ def _as_json(candidate: Candidate, quality: float | None, origin: str) -> dict[s
         "context_tokens": candidate.context_tokens,
         "modalities": None if candidate.modalities is None else sorted(candidate.modalities),
         "tools": candidate.tools,
+        "json_schema": candidate.json_schema,
         "licence": candidate.licence,
         "released": candidate.released,
         "tags": sorted(candidate.tags),

@@ -59,6 +59,7 @@ _HOSTED = """
   #  context_tokens: 128000
   #  modalities: [text, image]
   #  tools: true
+  #  json_schema: true               # whether its answers can be made to keep a schema
   #  licence: Apache-2.0
   #  released: 2024-07-23
   #  tags: [on-premises]
@@ -125,6 +126,7 @@ server:
   #max_attempts: 16
   #keep_alive_s: 5
   #drain_s: 10
+  #breaker: {failures: 3, open_s: 5, max_open_s: 120, probe_s: 30}   # when a failing candidate is left alone
   #log_format: text                 # or json
   #log_level: INFO
 
@@ -194,6 +196,8 @@ def _entry(name: str, model: FoundModel, server: Found, known: list[str]) -> str
         lines.append(f"    modalities: [{', '.join(sorted(model.modalities))}]")
     if model.tools is not None:
         lines.append(f"    tools: {'true' if model.tools else 'false'}")
+    if server.kind != "openai_compatible":  # the four constrain decoding to a schema
+        lines.append("    json_schema: true")
     twin = alike(model.name, known)
     if twin is not None:
         lines.append(f"    like: {_quoted(twin)}  # guessed from the name: check it")

@@ -89,6 +89,7 @@ class CandidateNode(Node, frozen=True):
     context_tokens: Count | None = None
     modalities: list[str] | None = None
     tools: bool | None = None
+    json_schema: bool | None = None
     licence: str | None = None
     released: dt.date | None = None
     tags: list[str] = []

@@ -26,6 +26,7 @@ class Candidate:
         context_tokens: longest prompt plus answer.
         modalities: of the input, such as {"text", "image"}.
         tools: whether it can call tools.
+        json_schema: whether its answers can be made to keep a JSON schema.
         licence: SPDX identifier or the licence's own name.
         released: day of release.
         tags: free labels such as "on-premises".
@@ -42,6 +43,7 @@ class Candidate:
     context_tokens: int | None = None
     modalities: frozenset[str] | None = None
     tools: bool | None = None
+    json_schema: bool | None = None
     licence: str | None = None
     released: dt.date | None = None
     tags: frozenset[str] = field(default_factory=frozenset)

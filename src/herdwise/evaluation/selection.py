@@ -108,6 +108,7 @@ _FACTS = (
     "context_tokens",
     "modalities",
     "tools",
+    "json_schema",
     "licence",
     "released",
     "latency_s",

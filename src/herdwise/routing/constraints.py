@@ -1,7 +1,7 @@
 """Who may be asked: constraints of the user and requirements of the query.
 
 A candidate whose value for a constraint is unknown does not meet it. Requirements come with the query:
-tools, modalities and context. An unknown context is taken to hold ``ASSUMED_CONTEXT_TOKENS``.
+tools, modalities, a JSON schema and context. An unknown context is taken to hold ``ASSUMED_CONTEXT_TOKENS``.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ def admit(
         limits == _NO_LIMITS
         and not query.tools
         and not query.modalities
+        and not query.json_schema
         and needs_room <= facts.shortest_context
     ):
         return facts.all_admitted, {}
@@ -110,6 +111,8 @@ def admit(
 
 
 _NO_LIMITS = Constraints()
+#: Keys of a candidate that its config may state, by which a requirement is met.
+_STATED = ("tools", "json_schema", "modalities")
 
 
 def _property_missed(candidate: Candidate, limits: Constraints) -> str:
@@ -132,6 +135,8 @@ def _property_missed(candidate: Candidate, limits: Constraints) -> str:
 def _requirement_missed(candidate: Candidate, query: Query) -> str:
     if query.tools and candidate.tools is not True:
         return "tools unknown" if candidate.tools is None else "cannot call tools"
+    if query.json_schema and candidate.json_schema is not True:
+        return "json_schema unknown" if candidate.json_schema is None else "cannot keep a JSON schema"
     needed = query.modalities - {"text"}
     if needed and candidate.modalities is None:
         return "modalities unknown"
@@ -143,8 +148,10 @@ def refuse_empty(removed: dict[str, str]) -> NoCandidateError:
     """The error for constraints that nobody meets, naming who was removed by what."""
     shown = [f"{name}: {reason}" for name, reason in list(removed.items())[:6]]
     more = f"; and {len(removed) - 6} more" if len(removed) > 6 else ""
+    unstated = [key for key in _STATED if any(reason == f"{key} unknown" for reason in removed.values())]
+    remedy = "Relax a limit, or state the unknown values of your candidates in the config"
     return NoCandidateError(
         f"no candidate meets the constraints ({'; '.join(shown)}{more}).",
         removed=removed,
-        remedy="Relax a limit, or state the unknown values of your candidates in the config.",
+        remedy=f"{remedy}: {', '.join(unstated)}." if unstated else f"{remedy}.",
     )

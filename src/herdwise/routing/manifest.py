@@ -21,6 +21,7 @@ def candidate_to_json(candidate: Candidate) -> dict[str, Any]:
         "context_tokens": candidate.context_tokens,
         "modalities": None if candidate.modalities is None else sorted(candidate.modalities),
         "tools": candidate.tools,
+        "json_schema": candidate.json_schema,
         "licence": candidate.licence,
         "released": None if candidate.released is None else candidate.released.isoformat(),
         "tags": sorted(candidate.tags) or None,

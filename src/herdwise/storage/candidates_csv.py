@@ -22,6 +22,7 @@ OPTIONAL = (
     "context_tokens",
     "modalities",
     "tools",
+    "json_schema",
     "licence",
     "released",
 )
@@ -127,6 +128,7 @@ def _candidate(row: dict[str, str], file: str, line: int) -> Candidate:
         context_tokens=cell("context_tokens", _tokens, "a whole number of tokens"),
         modalities=frozenset(modalities.replace(";", " ").replace(",", " ").split()) if modalities else None,
         tools=cell("tools", _flag, "True or False"),
+        json_schema=cell("json_schema", _flag, "True or False"),
         licence=row.get("licence") or None,
         released=cell("released", dt.date.fromisoformat, "a date such as 2024-07-23"),
     )
@@ -156,6 +158,7 @@ def _row(c: Candidate) -> dict[str, object]:
         "context_tokens": c.context_tokens,
         "modalities": ";".join(sorted(c.modalities)) if c.modalities else None,
         "tools": c.tools,
+        "json_schema": c.json_schema,
         "licence": c.licence,
         "released": c.released,
     }
