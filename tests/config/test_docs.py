@@ -44,6 +44,7 @@ def test_every_key_is_explained(page):
         ("policy", tree.PolicyNode),
         ("goals", tree.GoalsNode),
         ("server", tree.ServerNode),
+        ("server", tree.BreakerNode),
         ("ledger", tree.LedgerNode),
     ],
 )
@@ -61,6 +62,8 @@ def test_the_defaults_on_the_page_are_the_defaults_in_code(page, heading, node):
             assert float(text) == value, field.name
         elif isinstance(value, str):
             assert text == value, field.name
+        elif isinstance(value, tree.Node):
+            assert text in {"see below", "none", "quality alone"}, field.name
         else:
             assert text in {"none", "no limit", "quality alone"}, field.name
 

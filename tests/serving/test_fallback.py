@@ -10,10 +10,12 @@ import pytest
 from herdwise.backends.recorded import Recorded, read_archive, sample_questions
 from herdwise.core.candidate import Candidate
 from herdwise.core.money import Price
+from herdwise.serving.health import BreakerSettings
 from herdwise.transport.client import Timeouts
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 LONG: Any = [{"role": "user", "content": "one two three four"}]
+NEVER = BreakerSettings(failures=1000, max_open_s=0.0)
 TRIO = tuple(
     Candidate(name, quality=quality, price=Price(1.0, 1.0))
     for name, quality in (("third", 0.5), ("first", 0.9), ("second", 0.7))
@@ -37,7 +39,7 @@ EARLY = (
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_whatever_goes_wrong_before_the_first_word_another_answers(endpoint: Any, stream: bool) -> None:
-    e = await endpoint()
+    e = await endpoint(breaker=NEVER)
     for behaviour in EARLY if stream else (*EARLY, "no_choices"):
         e.upstreams["large"].behave(behaviour)
         reply = await e.chat(stream=stream)
@@ -68,7 +70,7 @@ async def test_an_unreachable_candidate_is_passed_over(endpoint: Any, closed_por
 
 
 async def test_a_refused_ask_costs_nothing_but_one_that_broke_off_costs_who_knows(endpoint: Any) -> None:
-    e = await endpoint()
+    e = await endpoint(breaker=NEVER)
     e.upstreams["large"].behave("rate_limited")
     refused = await e.chat()
     assert float(refused.headers["x-herdwise-cost-usd"]) > 0

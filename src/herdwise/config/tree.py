@@ -162,6 +162,15 @@ class GoalsNode(Node, frozen=True):
     preferences: PreferencesNode = PreferencesNode()
 
 
+class BreakerNode(Node, frozen=True):
+    """When a candidate that fails is left alone, and how often idle ones are probed (0 = never)."""
+
+    failures: Count = 3
+    open_s: Positive = 5.0
+    max_open_s: Positive = 120.0
+    probe_s: NotNegative = 30.0
+
+
 class ServerNode(Node, frozen=True):
     """The endpoint. An address beyond loopback needs at least one key."""
 
@@ -175,6 +184,7 @@ class ServerNode(Node, frozen=True):
     max_attempts: Count = 16
     keep_alive_s: Positive = 5.0
     drain_s: NotNegative = 10.0
+    breaker: BreakerNode = BreakerNode()
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

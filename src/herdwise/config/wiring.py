@@ -162,11 +162,13 @@ def build_settings(config: Config) -> Settings:
     Raises:
         ConfigError: when the address can be reached from outside and no key is asked for.
     """
+    from herdwise.serving.health import BreakerSettings
     from herdwise.serving.service import Settings, check_bind
 
     server = config.server
     stated = {f.name: getattr(server, f.name) for f in fields(Settings) if hasattr(server, f.name)}
     stated["api_keys"] = tuple(key.reveal() for key in server.api_keys)
+    stated["breaker"] = BreakerSettings(**msgspec.structs.asdict(server.breaker))
     check_bind(server.host, stated["api_keys"])
     return Settings(
         **stated,

@@ -36,9 +36,12 @@ def create_app(service: Service) -> ASGIApp:
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         if service.ledger is not None:
             service.ledger.start(service.ranker.herd)
+        watching = asyncio.create_task(dispatcher.health.watch(service.backends))
         try:
             yield
         finally:
+            watching.cancel()
+            await asyncio.wait([watching])
             await _close(service)
 
     cold = Starlette(

@@ -13,10 +13,11 @@ from dataclasses import replace
 from typing import Any
 
 from herdwise.core.completion import Chunk
-from herdwise.core.errors import HerdwiseError, UnreachableError
+from herdwise.core.errors import HerdwiseError
 from herdwise.routing.base import Ask, Cancel, Finish, Policy, Wait
 from herdwise.serving.asking import ClientGoneError, run_ask
 from herdwise.serving.course import Course, LiveAsk
+from herdwise.serving.health import Breakers
 from herdwise.serving.reading import ask_value
 from herdwise.serving.service import Service
 
@@ -41,8 +42,7 @@ class Dispatcher:
         self._service = service
         self._herd = service.ranker.herd
         self.open: dict[str, Course] = {}
-        #: Candidates that neither the last ask nor a probe since then could reach.
-        self.dead: set[str] = set()
+        self.health = Breakers(self._herd.names, service.settings.breaker)
 
     async def carry_out(self, course: Course, policy: Policy, deliver: Deliver) -> None:
         """Run one course to its end; no ask of it is under way afterwards.
@@ -61,6 +61,9 @@ class Dispatcher:
             calls = min(settings.max_attempts, goals.max_calls or settings.max_attempts)
             goals = goals.replace(max_calls=calls, max_seconds=limit_s)
             course.situation = replace(course.situation, goals=goals)
+        healthy = self.health.healthy()
+        if healthy is not None:
+            course.situation = replace(course.situation, healthy=healthy)
         self.open[course.id] = course
         try:
             await self._within_time(course, policy, deliver, limit_s)
@@ -184,6 +187,7 @@ class Dispatcher:
 
     async def _run(self, course: Course, ask: LiveAsk, deliver: Deliver) -> None:
         backend = self._service.backends[ask.candidate]
+        self.health.begin(ask.candidate)
 
         async def send(chunk: Chunk) -> None:
             await deliver(course, ask, chunk)
@@ -195,10 +199,7 @@ class Dispatcher:
             course.settle(ask, *ask_value(ask, course.situation.query))
         else:
             course.settle(ask)
-        if isinstance(ask.error, UnreachableError):
-            self.dead.add(ask.candidate)
-        else:
-            self.dead.discard(ask.candidate)
+        self.health.note(ask.candidate, ask.error)
 
     async def _finish(self, course: Course, step: Finish, deliver: Deliver) -> None:
         if step.answer is None:

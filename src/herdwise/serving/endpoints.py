@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import calendar
 import time
 from collections.abc import Awaitable, Callable
@@ -14,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from herdwise.backends.base import Health
 from herdwise.core.errors import HerdwiseError, InputError, RequestError
 from herdwise.serving.access import Keys, read_body
 from herdwise.serving.dispatch import Dispatcher
@@ -25,8 +23,6 @@ from herdwise.serving.service import Service
 from herdwise.serving.wire.errors import WireError, from_exception, wire_error
 from herdwise.serving.wire.openai_chat import decode, model_names
 
-#: How long a backend may take to prove that it is alive, when all were thought dead.
-_PROBE_S = 3.0
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -78,28 +74,20 @@ class Endpoints:
     async def readyz(self, request: Request) -> Response:
         """Somebody can answer: at least one backend is not known to be dead."""
         del request
-        names, dead = list(self._service.ranker.herd.names), self._dispatcher.dead
-        if dead.issuperset(names):
-            found = await asyncio.gather(*(self._probe(name) for name in names))
-            dead.difference_update(
-                name for name, health in zip(names, found, strict=True) if health.reachable
-            )
+        names, health = list(self._service.ranker.herd.names), self._dispatcher.health
+        if health.unreachable.issuperset(names):
+            await health.probe(names, self._service.backends)
+        dead = health.unreachable
         ready = not dead.issuperset(names)
         lost = 0 if self._service.ledger is None else self._service.ledger.lost
         body = {
             "status": "ready" if ready else "no candidate can be reached",
             "candidates": len(names),
             "unreachable": sorted(dead),
+            "left_alone": [name for name in names if health.state(name) != "closed"],
             "ledger_lost": lost,
         }
         return _json(body, status=200 if ready else 503)
-
-    async def _probe(self, name: str) -> Health:
-        try:
-            async with asyncio.timeout(_PROBE_S):
-                return await self._service.backends[name].probe()
-        except (TimeoutError, HerdwiseError) as error:
-            return Health(False, str(error))
 
     async def models(self, request: Request) -> Response:
         """All names that a request's ``model`` may have."""

@@ -12,6 +12,7 @@ from herdwise.core.decision import Goals
 from herdwise.core.errors import ConfigError
 from herdwise.routing.base import Policy
 from herdwise.routing.ranker import Ranker
+from herdwise.serving.health import BreakerSettings
 
 if TYPE_CHECKING:
     from herdwise.serving.ledger import Ledger
@@ -32,6 +33,7 @@ class Settings:
         max_attempts: most asks that one request may start.
         keep_alive_s: while a stream waits for a consultation, seconds between comments to the client.
         drain_s: on shutdown, how long open requests may go on.
+        breaker: when a candidate that fails is left alone.
         log_format: one line of text, or one JSON object, per event.
         log_level: name of a stdlib logging level.
     """
@@ -47,6 +49,7 @@ class Settings:
     max_attempts: int = 16
     keep_alive_s: float = 5.0
     drain_s: float = 10.0
+    breaker: BreakerSettings = field(default_factory=BreakerSettings)
     log_format: Literal["text", "json"] = "text"
     log_level: str = "INFO"
 

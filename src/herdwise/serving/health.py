@@ -1,0 +1,203 @@
+"""Who is healthy: a circuit breaker per candidate, fed by asks and by probes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from herdwise.backends.base import Backend, Health
+from herdwise.core.errors import BackendError, HerdwiseError, RateLimitError, UnreachableError
+
+logger = logging.getLogger(__name__)
+
+State = Literal["closed", "open", "half_open"]
+
+#: How long a backend may take to prove that it is alive.
+PROBE_S = 3.0
+#: Kinds of failure that say nothing of the candidate's health: ours, or the question's.
+_INNOCENT_KINDS = frozenset({"overloaded", "empty", "no_record"})
+#: Statuses by which an upstream refuses this request, not requests.
+_INNOCENT_STATUSES = frozenset({400, 405, 406, 409, 411, 413, 414, 415, 422, 431, 451})
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerSettings:
+    """When a candidate is left alone, and for how long.
+
+    Args:
+        failures: failures in a row that open the breaker.
+        open_s: how long it stays open the first time; doubled with every trial that fails.
+        max_open_s: the longest it stays open, also when the upstream's Retry-After says more.
+        probe_s: how often candidates that have not answered since the last round are probed; 0 = never.
+    """
+
+    failures: int = 3
+    open_s: float = 5.0
+    max_open_s: float = 120.0
+    probe_s: float = 30.0
+
+
+@dataclass(slots=True)
+class _Breaker:
+    failures: int = 0
+    openings: int = 0
+    open_until: float | None = None
+    trial_until: float | None = None
+    unreachable: bool = False
+    answered_at: float = 0.0
+
+
+class Breakers:
+    """Circuit breakers of one herd. Belongs to one event loop.
+
+    closed -> open after some failures in a row, or at once for as long as a rate limit's Retry-After says
+    -> half open: one ask is let through as a trial; closed again if it is answered. While a breaker is
+    open its candidate is asked only when nobody healthy is left: policies put the unhealthy last, so that
+    no request fails because of a breaker.
+
+    Args:
+        names: the herd's candidates, in order.
+        settings: see BreakerSettings.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        settings: BreakerSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings or BreakerSettings()
+        self._names, self._clock = tuple(names), clock
+        self._of = {name: _Breaker() for name in names}
+        self._tripped: set[str] = set()
+
+    @property
+    def unreachable(self) -> set[str]:
+        """Candidates that neither the last ask nor a probe since then could reach."""
+        return {name for name, breaker in self._of.items() if breaker.unreachable}
+
+    def state(self, name: str) -> State:
+        """Of one candidate's breaker."""
+        breaker = self._of[name]
+        if breaker.open_until is None:
+            return "closed"
+        return "open" if self._clock() < breaker.open_until else "half_open"
+
+    def healthy(self) -> np.ndarray | None:
+        """``(m,)`` bool, or None when nothing is known against anyone.
+
+        A half-open candidate counts as healthy until somebody is trying it.
+        """
+        if not self._tripped:
+            return None
+        mask = np.ones(len(self._names), dtype=bool)
+        now = self._clock()
+        for place, name in enumerate(self._names):
+            breaker = self._of[name]
+            if breaker.open_until is not None:
+                trying = breaker.trial_until is not None and now < breaker.trial_until
+                mask[place] = now >= breaker.open_until and not trying
+        return None if mask.all() else mask
+
+    def begin(self, name: str) -> None:
+        """An ask begins: the trial of a half-open breaker."""
+        breaker = self._of[name]
+        if breaker.open_until is not None and self._clock() >= breaker.open_until:
+            # Should the trial never end, another one is due after a while.
+            breaker.trial_until = self._clock() + self.settings.max_open_s
+
+    def note(self, name: str, error: BackendError | None) -> None:
+        """An ask ended, with an answer (None) or a failure; cancelled ones tell nothing."""
+        breaker = self._of[name]
+        if error is None or not _guilty(error):
+            if error is None:
+                self._close(name, breaker)
+            breaker.trial_until = None
+            return
+        breaker.unreachable = isinstance(error, UnreachableError)
+        breaker.failures += 1
+        trial = breaker.open_until is not None
+        after_s = error.retry_after_s if isinstance(error, RateLimitError) else None
+        if not trial and after_s is None and breaker.failures < self.settings.failures:
+            return
+        if (
+            trial
+            and after_s is None
+            and breaker.open_until is not None
+            and self._clock() < breaker.open_until
+        ):
+            return  # asked for want of anybody better; it is open already
+        self._open(name, breaker, after_s)
+
+    def found(self, name: str, health: Health) -> None:
+        """A probe ended. Who can be reached again may be tried at once, if no Retry-After forbids it."""
+        breaker = self._of[name]
+        if not health.reachable:
+            if breaker.open_until is None:
+                breaker.failures = max(breaker.failures, self.settings.failures)
+                self._open(name, breaker, None)
+            breaker.unreachable = True
+            return
+        breaker.answered_at = self._clock()
+        if breaker.unreachable:
+            breaker.unreachable = False
+            if breaker.open_until is not None:
+                breaker.open_until, breaker.trial_until = self._clock(), None
+
+    async def watch(self, backends: Mapping[str, Backend]) -> None:
+        """Probe without end whoever has not answered for ``probe_s``; cancel to stop."""
+        every_s = self.settings.probe_s
+        if every_s <= 0:
+            return
+        while True:
+            await asyncio.sleep(every_s * random.uniform(0.9, 1.1))
+            since = self._clock() - every_s
+            due = [name for name in self._names if self._of[name].answered_at < since]
+            await self.probe(due, backends)
+
+    async def probe(self, names: Sequence[str], backends: Mapping[str, Backend]) -> None:
+        """Probe some candidates at once and note what is found."""
+        found = await asyncio.gather(*(_probe(backends[name]) for name in names))
+        for name, health in zip(names, found, strict=True):
+            self.found(name, health)
+
+    def _close(self, name: str, breaker: _Breaker) -> None:
+        if breaker.open_until is not None:
+            logger.info("candidate %r answers again", name)
+            self._tripped.discard(name)
+        breaker.failures, breaker.openings, breaker.unreachable = 0, 0, False
+        breaker.open_until, breaker.answered_at = None, self._clock()
+
+    def _open(self, name: str, breaker: _Breaker, after_s: float | None) -> None:
+        limits = self.settings
+        for_s = min(limits.open_s * 2.0**breaker.openings, limits.max_open_s)
+        # Several gateways must not all try at the same moment.
+        for_s *= random.uniform(0.8, 1.2)
+        if after_s is not None:
+            for_s = min(after_s, limits.max_open_s)
+        breaker.openings = min(breaker.openings + 1, 30)
+        breaker.open_until, breaker.trial_until = self._clock() + for_s, None
+        self._tripped.add(name)
+        logger.warning("candidate %r is left alone for %.1f s", name, for_s)
+
+
+async def _probe(backend: Backend) -> Health:
+    try:
+        async with asyncio.timeout(PROBE_S):
+            return await backend.probe()
+    except (TimeoutError, HerdwiseError) as error:
+        return Health(False, str(error))
+
+
+def _guilty(error: BackendError) -> bool:
+    if error.kind in _INNOCENT_KINDS:
+        return False
+    return error.status not in _INNOCENT_STATUSES
