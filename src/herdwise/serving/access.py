@@ -19,11 +19,12 @@ class Keys:
     def __init__(self, keys: Iterable[str]) -> None:
         self._keys = tuple(key.encode() for key in keys)
 
-    def check(self, authorization: bytes | None) -> None:
+    def check(self, authorization: bytes | None, x_api_key: bytes | None = None) -> None:
         """Let in or refuse.
 
         Args:
             authorization: the header of that name.
+            x_api_key: likewise; Anthropic's clients send their key there. Either may be the right one.
 
         Raises:
             RequestError: 401.
@@ -31,15 +32,16 @@ class Keys:
         if not self._keys:
             return
         scheme, _, shown = (authorization or b"").partition(b" ")
-        shown = shown.strip() if scheme.lower() == b"bearer" else b""
-        matches = [hmac.compare_digest(key, shown) for key in self._keys]
+        bearer = shown.strip() if scheme.lower() == b"bearer" else b""
+        shown_keys = [key for key in (bearer, x_api_key) if key]
+        matches = [hmac.compare_digest(key, shown) for key in self._keys for shown in shown_keys]
         if not any(matches):
-            what = "is not valid" if shown else "is missing"
+            what = "is not valid" if shown_keys else "is missing"
             raise RequestError(
                 f"the API key {what}.",
                 status=401,
                 code="invalid_api_key",
-                remedy="Send it as 'Authorization: Bearer KEY'.",
+                remedy="Send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.",
             )
 
 

@@ -20,17 +20,20 @@ from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.endpoints import Endpoints, error_response
 from herdwise.serving.logs import configure_logging
 from herdwise.serving.service import Service, check_bind
+from herdwise.serving.wire.api import Api
 from herdwise.serving.wire.errors import from_exception, wire_error
+from herdwise.serving.wire.openai_reply import ChatCompletions
 
 logger = logging.getLogger(__name__)
 
-CHAT_PATH = "/v1/chat/completions"
+#: The APIs in front of the herd. All of them are routed, carried out and recorded alike.
+APIS: tuple[type[Api], ...] = (ChatCompletions,)
 
 
 def create_app(service: Service) -> ASGIApp:
     """The ASGI application of a service. Starting it opens the ledger, stopping it closes everything."""
     dispatcher = Dispatcher(service)
-    chat = ChatEndpoint(service, dispatcher)
+    hot = {api.path: ChatEndpoint(service, dispatcher, api()) for api in APIS}
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -52,10 +55,8 @@ def create_app(service: Service) -> ASGIApp:
     cold.router.redirect_slashes = False
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == CHAT_PATH:
-            await chat(scope, receive, send)
-        else:
-            await cold(scope, receive, send)
+        endpoint = hot.get(scope["path"]) if scope["type"] == "http" else None
+        await (endpoint or cold)(scope, receive, send)
 
     return app
 

@@ -1,49 +1,37 @@
-"""POST /v1/chat/completions: the hot path, plain ASGI."""
+"""The chat APIs (chat completions, completions, responses, messages): the hot path, plain ASGI."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
-from urllib.parse import quote
 
-import msgspec
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from herdwise.core.completion import Chunk
-from herdwise.core.errors import BackendError, HerdwiseError, RequestError, TimeoutError_
+from herdwise.core.errors import HerdwiseError, RequestError
 from herdwise.serving.access import Keys, read_body
-from herdwise.serving.asking import ClientGoneError
-from herdwise.serving.course import Course, LiveAsk, decision_ids
-from herdwise.serving.direct import Direct, direct_situation
+from herdwise.serving.course import Course, decision_ids
+from herdwise.serving.direct import direct_situation
 from herdwise.serving.dispatch import Dispatcher
-from herdwise.serving.explanation import explanation
+from herdwise.serving.exchange import Exchange, Headers, send_error
 from herdwise.serving.service import Service
-from herdwise.serving.wire.errors import WireError, from_exception, from_failures, wire_error
-from herdwise.serving.wire.openai_chat import ChatRequest, read_chat
-from herdwise.serving.wire.openai_reply import chunk_body, closing_chunk, completion_body
+from herdwise.serving.wire.api import Api
+from herdwise.serving.wire.errors import from_exception, wire_error
+from herdwise.serving.wire.openai_chat import ChatRequest
 
 logger = logging.getLogger(__name__)
 
-_DIRECT = Direct()
 _NOT_POST = wire_error(
     "only POST is possible here.", status=405, code="method_not_allowed", headers={"allow": "POST"}
 )
-#: A line that clients of server-sent events skip; it keeps proxies from closing a silent stream.
-_COMMENT = b": consulting\n\n"
-_encode = msgspec.json.Encoder().encode
-_Headers = list[tuple[bytes, bytes]]
 
 
 class ChatEndpoint:
-    """Reads a request, has it carried out, and sends what comes of it."""
+    """Reads a request of one API, has it carried out, and sends what comes of it."""
 
-    def __init__(self, service: Service, dispatcher: Dispatcher) -> None:
-        self._service, self._dispatcher = service, dispatcher
+    def __init__(self, service: Service, dispatcher: Dispatcher, api: Api) -> None:
+        self._service, self._dispatcher, self._api = service, dispatcher, api
         self._keys = Keys(service.settings.api_keys)
         self._ids = decision_ids()
 
@@ -52,24 +40,24 @@ class ChatEndpoint:
         started_at = time.perf_counter()
         headers = dict(scope["headers"])
         if scope["method"] != "POST":
-            await send_error(send, _NOT_POST)
+            await send_error(send, self._api, _NOT_POST)
             return
         try:
-            self._keys.check(headers.get(b"authorization"))
+            self._keys.check(headers.get(b"authorization"), headers.get(b"x-api-key"))
             limit = self._service.settings.max_body_bytes
             raw = await read_body(receive, headers.get(b"content-length"), limit)
             if raw is None:
                 return
-            request = read_chat(raw, _own_headers(scope["headers"]), self._service)
+            request = self._api.read(raw, _own_headers(scope["headers"]), headers, self._service)
             course = await self._begin(request, started_at)
         except HerdwiseError as error:
-            await send_error(send, from_exception(error))
+            await send_error(send, self._api, from_exception(error))
             return
         except Exception as error:
             logger.exception("a request failed before anybody was asked")
-            await send_error(send, from_exception(error))
+            await send_error(send, self._api, from_exception(error))
             return
-        await _Exchange(self._service, self._dispatcher, request, course, send).run(receive)
+        await Exchange(self._service, self._dispatcher, self._api, request, course, send).run(receive)
 
     async def _begin(self, request: ChatRequest, started_at: float) -> Course:
         ranker, candidate = self._service.ranker, request.candidate
@@ -98,171 +86,6 @@ class ChatEndpoint:
         )
 
 
-class _Exchange:
-    """One request that is being carried out, and its reply."""
-
-    def __init__(
-        self, service: Service, dispatcher: Dispatcher, request: ChatRequest, course: Course, send: Send
-    ) -> None:
-        self._service, self._dispatcher = service, dispatcher
-        self._request, self._course, self._send_raw = request, course, send
-        self._begun = False
-        self._first: Mapping[str, Any] = {}
-        self._beginner: LiveAsk | None = None
-
-    async def run(self, receive: Receive) -> None:
-        """Carry out, reply and record; a client that goes away ends all of it."""
-        gone = asyncio.Event()
-        task = asyncio.current_task()
-        watch = asyncio.create_task(_until_gone(receive, task, gone))
-        try:
-            await self._run()
-        except asyncio.CancelledError:
-            if not gone.is_set():
-                raise
-            if task is not None:
-                task.uncancel()
-        except ClientGoneError:
-            pass  # the course says so, and is recorded
-        finally:
-            watch.cancel()
-
-    async def _run(self) -> None:
-        course, request = self._course, self._request
-        policy = _DIRECT if request.candidate is not None else self._service.policies[request.policy]
-        problem: Exception | None = None
-        alive = asyncio.create_task(self._keep_alive()) if course.stream and policy.consults else None
-        try:
-            await self._dispatcher.carry_out(course, policy, self._deliver)
-        except ClientGoneError:
-            raise
-        except HerdwiseError as error:
-            problem = error
-        except Exception as error:
-            logger.exception("a request failed", extra={"decision_id": course.id})
-            problem = error
-        finally:
-            if alive is not None:
-                alive.cancel()
-                await asyncio.wait([alive])
-            self._record()
-        if course.status == "answered":
-            await self._reply()
-        else:
-            await self._reply_error(self._error(problem))
-
-    def _record(self) -> None:
-        """Before the last byte is sent, so that the decision can be asked for at once."""
-        course, ledger = self._course, self._service.ledger
-        if ledger is not None:
-            ledger.record(course.record(store_texts=self._service.settings.store_texts))
-        fields = {
-            "decision_id": course.id,
-            "policy": course.policy,
-            "candidate": course.returned.candidate if course.returned else None,
-            "status": course.status,
-            "attempts": course.calls,
-            "overhead_ms": round(course.overhead_s() * 1000, 2),
-        }
-        if logger.isEnabledFor(logging.INFO):
-            logger.info("chat", extra=fields)
-
-    def _error(self, problem: Exception | None) -> WireError:
-        if problem is not None:
-            return from_exception(problem)
-        course = self._course
-        problems: list[BackendError] = []
-        for ask in course.asks:
-            if ask.error is not None:
-                problems.append(ask.error)
-            elif course.timed_out and ask.status == "cancelled":
-                who = f"candidate {ask.candidate!r}"
-                problems.append(TimeoutError_(f"{who} had not answered yet.", candidate=ask.candidate))
-        return from_failures(problems, reason=course.reason, timed_out=course.timed_out)
-
-    async def _deliver(self, course: Course, ask: LiveAsk, chunk: Chunk) -> None:
-        another = self._beginner is not None and ask is not self._beginner
-        first = self._first if another else {}
-        body = chunk_body(course, ask, chunk, first=first, include_usage=self._request.include_usage)
-        if body is None:
-            return
-        if self._beginner is None:
-            self._first, self._beginner = body, ask
-            if not self._begun:
-                await self._begin_stream(ask.candidate)
-        await self._send_part(_event(body))
-
-    async def _keep_alive(self) -> None:
-        """Comments while several are consulted and nothing can be delivered yet.
-
-        The first waits, so that what is soon decided has headers that name its candidate.
-        """
-        with contextlib.suppress(ClientGoneError):  # whoever watches for the client's leaving ends it
-            while self._beginner is None:
-                await asyncio.sleep(self._service.settings.keep_alive_s)
-                if self._beginner is None:
-                    if not self._begun:
-                        await self._begin_stream(None)
-                    await self._send_part(_COMMENT)
-
-    async def _begin_stream(self, candidate: str | None) -> None:
-        self._begun = True
-        headers = [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"cache-control", b"no-cache"),
-            (b"x-accel-buffering", b"no"),
-            *self._headers(candidate),
-        ]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-
-    async def _reply(self) -> None:
-        course = self._course
-        told = None
-        if self._request.explain:  # a search over all recorded queries, so not on the loop
-            told = await asyncio.to_thread(explanation, course, self._service.ranker)
-        candidate = course.returned.candidate if course.returned else None
-        if course.stream:
-            if not self._begun:
-                await self._begin_stream(candidate)
-            last = _event(closing_chunk(course, self._first, told)) if told else b""
-            await self._send_part(last + b"data: [DONE]\n\n", more=False)
-            return
-        body = _encode(completion_body(course, told))
-        headers = [*_json_headers(body), *self._headers(candidate, course.cost_usd())]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self._send_part(body, more=False)
-
-    async def _reply_error(self, error: WireError) -> None:
-        if self._begun:
-            # The status has been sent; an error event, and no [DONE], is how clients learn of it.
-            await self._send_part(_event(error.body), more=False)
-        else:
-            await send_error(self._send, error, self._headers(None))
-
-    def _headers(self, candidate: str | None, cost_usd: float | None = None) -> _Headers:
-        course = self._course
-        cost = "unknown" if cost_usd is None else f"{cost_usd:.10g}"
-        headers = [
-            (b"x-herdwise-decision-id", course.id.encode()),
-            (b"x-herdwise-policy", _header(course.policy)),
-            (b"x-herdwise-attempts", str(course.calls).encode()),
-            (b"x-herdwise-overhead-ms", f"{course.overhead_s() * 1000:.3f}".encode()),
-            (b"x-herdwise-cost-usd", cost.encode()),
-        ]
-        if candidate is not None:
-            headers.append((b"x-herdwise-candidate", _header(candidate)))
-        return headers
-
-    async def _send_part(self, body: bytes, *, more: bool = True) -> None:
-        await self._send({"type": "http.response.body", "body": body, "more_body": more})
-
-    async def _send(self, message: Message) -> None:
-        try:
-            await self._send_raw(message)
-        except OSError as error:
-            raise ClientGoneError from error
-
-
 def _nothing_believed(request: ChatRequest) -> RequestError:
     return RequestError(
         f"policy {request.policy!r} needs to know what answers are worth, and no router that learned it is"
@@ -274,38 +97,9 @@ def _nothing_believed(request: ChatRequest) -> RequestError:
     )
 
 
-async def send_error(send: Send, error: WireError, headers: _Headers | None = None) -> None:
-    """Send an error in OpenAI's shape."""
-    body = _encode(error.body)
-    own = [(name.encode(), value.encode()) for name, value in error.headers.items()]
-    all_headers = [*_json_headers(body), *own, *(headers or [])]
-    await send({"type": "http.response.start", "status": error.status, "headers": all_headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _until_gone(receive: Receive, task: asyncio.Task[Any] | None, gone: asyncio.Event) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    gone.set()
-    if task is not None:
-        task.cancel()
-
-
-def _own_headers(headers: _Headers) -> dict[str, str]:
+def _own_headers(headers: Headers) -> dict[str, str]:
     return {
         name.decode("latin-1"): value.decode("latin-1")
         for name, value in headers
         if name.startswith(b"x-herdwise-")
     }
-
-
-def _header(text: str) -> bytes:
-    return (text if text.isascii() else quote(text)).encode()
-
-
-def _json_headers(body: bytes) -> _Headers:
-    return [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-
-
-def _event(body: Mapping[str, Any]) -> bytes:
-    return b"data: " + _encode(body) + b"\n\n"

@@ -58,8 +58,8 @@ class Endpoints:
     def _keyed(self, handler: _Handler) -> _Handler:
         async def guarded(request: Request) -> Response:
             try:
-                shown = request.headers.get("authorization")
-                self._keys.check(None if shown is None else shown.encode("latin-1"))
+                shown = (request.headers.get(name) for name in ("authorization", "x-api-key"))
+                self._keys.check(*(None if key is None else key.encode("latin-1") for key in shown))
                 return await handler(request)
             except InputError as error:
                 return error_response(from_exception(error))

@@ -1,9 +1,12 @@
-"""OpenAI's chat completions: a request body to a Query and Goals, and nothing else in it touched."""
+"""OpenAI's chat completions: a request body to a Query and Goals, and nothing else in it touched.
+
+This is the inner form too: the other APIs are translated to such a body, and then read here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -50,6 +53,7 @@ class ChatRequest:
         stream: whether a stream is wanted.
         include_usage: whether the client asked for token counts in the stream.
         explain: whether the answer is to carry its explanation.
+        asked: the request in its own API, where that is another one.
     """
 
     body: Mapping[str, Any]
@@ -62,6 +66,7 @@ class ChatRequest:
     stream: bool
     include_usage: bool
     explain: bool
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_chat(raw: bytes, headers: Mapping[str, str], service: Service) -> ChatRequest:
@@ -75,7 +80,26 @@ def read_chat(raw: bytes, headers: Mapping[str, str], service: Service) -> ChatR
     Raises:
         RequestError: naming the field at fault.
     """
-    body = _object(raw)
+    return chat_request(json_object(raw), headers, service)
+
+
+def chat_request(
+    body: dict[str, Any],
+    headers: Mapping[str, str],
+    service: Service,
+    *,
+    asked: Mapping[str, Any] | None = None,
+) -> ChatRequest:
+    """A chat request's body, read; its ``herdwise`` object is taken out.
+
+    Args:
+        body: in OpenAI's shape.
+        headers, service: see ``read_chat``.
+        asked: what the client sent, where it was translated to ``body``.
+
+    Raises:
+        RequestError: naming the field at fault.
+    """
     extra = body.pop("herdwise", None)
     messages = _messages(body)
     stream, options = body.get("stream"), body.get("stream_options")
@@ -106,6 +130,7 @@ def read_chat(raw: bytes, headers: Mapping[str, str], service: Service) -> ChatR
         stream=bool(stream),
         include_usage=bool(isinstance(options, dict) and options.get("include_usage")),
         explain=_explain(headers, service),
+        asked=asked or {},
     )
 
 
@@ -123,7 +148,12 @@ def decode(raw: bytes) -> Any:
         raise RequestError("the body is nested too deeply.", code="invalid_json") from None
 
 
-def _object(raw: bytes) -> dict[str, Any]:
+def json_object(raw: bytes) -> dict[str, Any]:
+    """A JSON body that is an object.
+
+    Raises:
+        RequestError: 400, when it is anything else.
+    """
     body = decode(raw)
     if not isinstance(body, dict):
         raise RequestError("the body must be a JSON object.", code="invalid_json")

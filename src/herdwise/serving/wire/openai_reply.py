@@ -1,12 +1,61 @@
-"""OpenAI's chat completions: what goes back. The upstream's own objects, with ``model`` made true."""
+"""OpenAI's chat completions: what goes back. The upstream's own objects, with ``model`` made true.
+
+``completion_body`` and ``chunk_body`` make the inner form that every API's reply is translated from.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from herdwise.core.completion import Chunk
 from herdwise.serving.course import Course, LiveAsk
+from herdwise.serving.service import Service
+from herdwise.serving.wire.api import Api, Writer, data_event
+from herdwise.serving.wire.errors import WireError
+from herdwise.serving.wire.openai_chat import ChatRequest, read_chat
+
+
+class ChatCompletions(Api):
+    """POST /v1/chat/completions."""
+
+    path: ClassVar[str] = "/v1/chat/completions"
+    counts: ClassVar[bool] = False
+
+    def read(
+        self, raw: bytes, own: Mapping[str, str], headers: Mapping[bytes, bytes], service: Service
+    ) -> ChatRequest:
+        """See ``Api.read``."""
+        del headers
+        return read_chat(raw, own, service)
+
+    def whole(self, answer: dict[str, Any], request: ChatRequest, course: Course) -> Mapping[str, Any]:
+        """See ``Api.whole``: it is the inner form already."""
+        del request, course
+        return answer
+
+    def writer(self, request: ChatRequest, course: Course) -> Writer:
+        """See ``Api.writer``."""
+        del request
+        return _ChatWriter(course)
+
+
+class _ChatWriter(Writer):
+    def __init__(self, course: Course) -> None:
+        self._course = course
+        self._first: Mapping[str, Any] = {}
+
+    def chunk(self, body: Mapping[str, Any]) -> bytes:
+        self._first = self._first or body
+        return data_event(body)
+
+    def end(self, explained: Mapping[str, Any] | None) -> bytes:
+        last = b"" if explained is None else data_event(closing_chunk(self._course, self._first, explained))
+        return last + b"data: [DONE]\n\n"
+
+    def error(self, error: WireError) -> bytes:
+        # The status has been sent; an error event, and no [DONE], is how clients learn of it.
+        return data_event(error.body)
 
 
 def completion_body(course: Course, explained: Mapping[str, Any] | None) -> dict[str, Any]:
