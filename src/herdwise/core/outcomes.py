@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -28,6 +29,15 @@ NUMERIC_COLUMNS = (
 )
 
 
+#: Cells from which only one dense view is kept, and rows that are brought to it at once.
+_LARGE, _BLOCK = 2**24, 2**22
+
+
+@runtime_checkable
+class _Takes(Protocol):
+    def take(self, index: np.ndarray) -> Sequence[str]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class OutcomeTable:
     """Recorded outcomes of a herd on queries.
@@ -35,7 +45,7 @@ class OutcomeTable:
     Args:
         herd: the candidates, in column order.
         query_ids: ``(n,)`` unique ids.
-        texts: ``(n,)`` query texts.
+        texts: ``(n,)`` query texts; a sequence that reads them where they are used has a ``take`` of its own.
         benchmarks: ``(n,)`` benchmark names.
         splits: ``(n,)`` split names, None where a query belongs to none.
         query_index: ``(k,)`` int, row -> query.
@@ -89,6 +99,8 @@ class OutcomeTable:
     def matrix(self, column: str = "quality") -> np.ndarray:
         """Dense ``(n, m)`` float32 view of one numeric column, samples averaged, NaN = unknown.
 
+        Views are kept; of large ones the last alone, since a few would take more than all the rest.
+
         Raises:
             InputError: when the column was not recorded.
         """
@@ -98,18 +110,37 @@ class OutcomeTable:
                     f"{self.name or 'these outcomes'} have no column {column!r}.",
                     remedy=f"Recorded: {', '.join(sorted(self.values))}.",
                 )
-            value = np.asarray(self.values[column], dtype=np.float64)
-            known = np.isfinite(value)
-            shape = (self.n_queries, self.n_candidates)
-            flat = self.query_index[known].astype(np.int64) * shape[1] + self.candidate_index[known]
-            total = np.bincount(flat, weights=value[known], minlength=shape[0] * shape[1])
-            count = np.bincount(flat, minlength=shape[0] * shape[1])
-            with np.errstate(invalid="ignore"):
-                dense = (total / np.where(count == 0, np.nan, count)).reshape(shape)
-            dense = dense.astype(np.float32)
+            dense = self._dense(self.values[column])
             dense.flags.writeable = False
+            if dense.size > _LARGE:
+                self._cache.clear()
             self._cache[column] = dense
         return self._cache[column]
+
+    def _dense(self, values: np.ndarray) -> np.ndarray:
+        """The mean of each pair's samples, without a float64 array of all pairs."""
+        shape = (self.n_queries, self.n_candidates)
+        dense = np.full(shape[0] * shape[1], np.nan, dtype=np.float32)
+        n_known = 0
+        for start in range(0, len(values), _BLOCK):
+            flat, value = self._known(values, slice(start, start + _BLOCK))
+            dense[flat] = value
+            n_known += len(flat)
+        if n_known > np.count_nonzero(np.isfinite(dense)):
+            flat, value = self._known(values, slice(None))
+            order = np.argsort(flat, kind="stable")
+            first = np.flatnonzero(np.diff(flat[order], prepend=-1))
+            total = np.add.reduceat(value[order].astype(np.float64), first)
+            dense[flat[order[first]]] = total / np.diff(first, append=len(flat))
+        return dense.reshape(shape)
+
+    def _known(self, values: np.ndarray, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Places in the flattened dense view, and values, of the rows with a value."""
+        known = np.isfinite(values[rows])
+        flat = self.query_index[rows][known].astype(np.int64)
+        flat *= self.n_candidates
+        flat += self.candidate_index[rows][known]
+        return flat, values[rows][known]
 
     def answer_matrix(self) -> np.ndarray:
         """Dense ``(n, m)`` object view of the first sample's answers, None where none could be read."""
@@ -149,8 +180,10 @@ class OutcomeTable:
         index = np.asarray(index)
         if index.dtype == bool:
             index = np.flatnonzero(index)
+        if np.array_equal(index, np.arange(self.n_queries)):
+            return self
         rows: list[int] = index.tolist()
-        position = np.full(self.n_queries, -1, dtype=np.int64)
+        position = np.full(self.n_queries, -1, dtype=np.int32)
         position[index] = np.arange(len(index))
         moved = position[self.query_index]
         keep = moved >= 0
@@ -158,16 +191,18 @@ class OutcomeTable:
         def pick(column: Sequence[str | None] | None) -> list[str | None] | None:
             return None if column is None else [column[i] for i in rows]
 
+        texts = self.texts
+
         return replace(
             self,
             query_ids=[self.query_ids[i] for i in rows],
-            texts=[self.texts[i] for i in rows],
+            texts=texts.take(index) if isinstance(texts, _Takes) else [texts[i] for i in rows],
             benchmarks=[self.benchmarks[i] for i in rows],
             splits=[self.splits[i] for i in rows],
             categories=pick(self.categories),
             references=pick(self.references),
             tools=pick(self.tools),
-            query_index=moved[keep].astype(np.int32),
+            query_index=moved[keep],
             candidate_index=self.candidate_index[keep],
             sample=self.sample[keep],
             values={k: v[keep] for k, v in self.values.items()},
@@ -182,14 +217,16 @@ class OutcomeTable:
             UnknownNameError: when one of them is not in the herd.
         """
         herd = self.herd.subset(names)
-        column = np.array([herd.index(c.name) if c.name in herd else -1 for c in self.herd], dtype=np.int64)
+        if len(herd) == len(self.herd):
+            return self
+        column = np.array([herd.index(c.name) if c.name in herd else -1 for c in self.herd], dtype=np.int32)
         moved = column[self.candidate_index] if len(self.candidate_index) else self.candidate_index
         keep = moved >= 0
         return replace(
             self,
             herd=herd,
             query_index=self.query_index[keep],
-            candidate_index=moved[keep].astype(np.int32),
+            candidate_index=moved[keep].astype(np.int32, copy=False),
             sample=self.sample[keep],
             values={k: v[keep] for k, v in self.values.items()},
             answers=None if self.answers is None else self.answers[keep],
@@ -209,5 +246,8 @@ class OutcomeTable:
         for id_, text in zip(self.query_ids, self.texts, strict=True):
             digest.update(id_.encode() + b"\0" + text.encode() + b"\0")
         digest.update("\0".join(self.herd.names).encode())
-        digest.update(np.nan_to_num(self.matrix(column), nan=-1.0).astype("<f4").tobytes())
+        dense = self.matrix(column)
+        step = max(_BLOCK // max(self.n_candidates, 1), 1)
+        for start in range(0, self.n_queries, step):
+            digest.update(np.nan_to_num(dense[start : start + step], nan=-1.0).astype("<f4").tobytes())
         return digest.hexdigest()
