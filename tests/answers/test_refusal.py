@@ -40,6 +40,11 @@ def test_an_answer_without_a_word_is_empty(text: str) -> None:
         "As an AI language model, I have no taste, but most people like the red one.",
         "作为一个人工智能语言模型，我没有感情，不过红色更受欢迎。",
         "Als KI habe ich keine Meinung; die meisten nehmen Rot.",
+        "En tant qu'IA, je n'ai pas de goûts, mais le rouge plaît davantage.",
+        "Como modelo de lenguaje no tengo gustos; la mayoría prefiere el rojo.",
+        "AIである私には好みがありませんが、赤が人気です。",
+        "저는 AI로서 취향이 없지만, 대부분 빨간색을 좋아합니다.",
+        "Als AI-taalmodel heb ik geen smaak, maar rood is geliefd.",
         "I can't give medical advice. However, " + "rest and plenty of water are what guidelines name. " * 6,
     ],
 )

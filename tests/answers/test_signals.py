@@ -29,3 +29,14 @@ def test_lengths_leave_thinking_out() -> None:
 def test_a_completions_own_fields_are_read() -> None:
     signals = completion_signals(Completion("ant", "", finish_reason="content_filter"))
     assert (signals.refusal, signals.truncated) == ("empty", None)
+
+
+def test_what_it_states_of_itself_and_its_tokens_are_among_the_signals() -> None:
+    content = [{"token": "(", "logprob": -0.1}, {"token": "B", "logprob": -0.5}]
+    call = {"type": "function", "function": {"name": "f", "arguments": "{"}}
+    body = {"choices": [{"message": {"tool_calls": [call]}, "logprobs": {"content": content}}]}
+    signals = completion_signals(Completion("ant", "Perhaps (B). Confidence: 60%", body=body), "B")
+    assert (signals.stated, signals.hedges, signals.malformed) == (0.6, 1, "tool_call")
+    assert signals.logprobs is not None
+    assert (signals.logprobs.answer, signals.logprobs.minimum) == (-0.5, -0.5)
+    assert read_signals("Plainly (B).").logprobs is None

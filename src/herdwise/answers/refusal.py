@@ -64,7 +64,8 @@ _SPEAKING_AS_AN_AI = (
     r"\bcome (?:un['’]?\s*)?(?:IA|intelligenza artificiale|modello linguistico)",
     r"\bcomo (?:uma? )?(?:inteligência artificial|modelo de linguagem)",
     r"(?:作为|作為)(?:一个|一個|一名)?(?:AI|人工智能|人工智慧|语言模型|語言模型)",
-    r"AIとして|как (?:ИИ|искусственный интеллект|языковая модель)",
+    r"\bals (?:een )?(?:AI|taalmodel)\b|(?:AI|言語モデル)(?:として|である私|なので)",
+    r"(?:AI|인공지능|언어 모델)(?:로서|이기 때문)|как (?:ИИ|искусственный интеллект|языковая модель)",
 )
 _TURNS = (
     r"\b(?:however|but|that said|instead|nevertheless|here(?:['’]s| is| are))\b",

@@ -1,12 +1,17 @@
-"""Signals of a completion's soundness that need no second opinion: truncation, length, repetition."""
+"""Signals of a completion's soundness that need no second opinion: what its text and tokens tell."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from herdwise.answers.extract import without_thinking
+from herdwise.answers.logprobs import TokenLogprobs, read_logprobs, token_logprobs
+from herdwise.answers.malformed import Malformed, read_malformed
 from herdwise.answers.refusal import Refusal, read_refusal
+from herdwise.answers.stated import hedges, stated_confidence
 from herdwise.core.completion import Completion
 
 #: Finish reasons by which upstreams say that the answer hit a limit.
@@ -29,6 +34,10 @@ class Signals:
         words: words of it.
         repetition: share of its 6-word runs that stood before, in [0, 1]; loops come near 1.
         refusal: see ``read_refusal``.
+        malformed: see ``read_malformed``.
+        stated: the confidence that it states, in [0, 1]; None where it states none.
+        hedges: how often it hedges.
+        logprobs: of its tokens; None where the backend gives none.
     """
 
     truncated: bool | None
@@ -37,6 +46,10 @@ class Signals:
     words: int
     repetition: float
     refusal: Refusal | None
+    malformed: Malformed | None = None
+    stated: float | None = None
+    hedges: int = 0
+    logprobs: TokenLogprobs | None = None
 
 
 def repetition(text: str) -> float:
@@ -53,8 +66,23 @@ def repetition(text: str) -> float:
     return 1.0 - len(runs) / n_runs
 
 
-def read_signals(text: str, finish_reason: str | None = None) -> Signals:
-    """Signals of one answer's text."""
+def read_signals(
+    text: str,
+    finish_reason: str | None = None,
+    *,
+    bodies: Sequence[Mapping[str, Any]] = (),
+    calls: Iterable[Mapping[str, Any]] = (),
+    value: str | None = None,
+) -> Signals:
+    """Signals of one answer's text.
+
+    Args:
+        text: the completion.
+        finish_reason: as the upstream stated it.
+        bodies: the upstream's objects, for token logprobs: one whole answer, or a stream's chunks.
+        calls: its tool calls in OpenAI's shape.
+        value: the answer that was read, for its own probability.
+    """
     said = without_thinking(text)
     truncated = True if finish_reason in _LIMITED else False if finish_reason in _FINISHED else None
     return Signals(
@@ -64,9 +92,21 @@ def read_signals(text: str, finish_reason: str | None = None) -> Signals:
         words=len(said.split()),
         repetition=repetition(said),
         refusal=read_refusal(text),
+        malformed=read_malformed(text, calls),
+        stated=stated_confidence(text),
+        hedges=hedges(text),
+        logprobs=read_logprobs(token_logprobs(bodies), value),
     )
 
 
-def completion_signals(completion: Completion) -> Signals:
-    """Signals of a completion, its finish reason included."""
-    return read_signals(completion.text, completion.finish_reason)
+def completion_signals(completion: Completion, value: str | None = None) -> Signals:
+    """Signals of a completion: its finish reason, tool calls and token logprobs included."""
+    choices: Any = completion.body.get("choices") or ({},)
+    message = choices[0].get("message") or {}
+    return read_signals(
+        completion.text,
+        completion.finish_reason,
+        bodies=[completion.body],
+        calls=[call for call in message.get("tool_calls") or () if isinstance(call, Mapping)],
+        value=value,
+    )
