@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from herdwise.prediction.adam import Adam
 from herdwise.prediction.fusion_network import Batch, Parameters, gradient, initial
 from herdwise.prediction.votes import Votes
 
@@ -43,8 +44,7 @@ def train(
     """
     n, m = votes.said.shape
     p = initial(m, hidden, votes.features.shape[2], _first_votes(votes), rng)
-    first = {name: np.zeros_like(value) for name, value in p.items()}
-    second = {name: np.zeros_like(value) for name, value in p.items()}
+    adam = Adam(p, decay=decay)
     per_epoch = -(-n // _BATCH)
     total = min(max(n_epochs * per_epoch, _MIN_STEPS), _MAX_STEPS)
     order = rng.permutation(n)
@@ -57,12 +57,7 @@ def train(
         batch = Batch(votes.said[rows], votes.offered[rows], votes.features[rows], odds[rows], heard)
         _, g = gradient(p, batch, votes.right[rows], next_weight)
         rate = learning_rate * 0.5 * (1.0 + np.cos(np.pi * step / total)) * min(1.0, step / 50)
-        for name, slope in g.items():
-            first[name] += 0.1 * (slope - first[name])
-            second[name] += 0.01 * (slope**2 - second[name])
-            move = (first[name] / (1.0 - 0.9**step)) / (np.sqrt(second[name] / (1.0 - 0.99**step)) + 1e-8)
-            p[name] *= 1.0 - rate * decay
-            p[name] -= rate * move
+        adam.step(g, rate)
     return p
 
 

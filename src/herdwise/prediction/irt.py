@@ -154,7 +154,7 @@ class _Likelihood:
     def limited(self, weights: np.ndarray, rank: int) -> np.ndarray:
         """The weights with what candidates differ in cut to ``rank``."""
         shared, apart = self.split(weights)
-        return self._cut(apart, rank) + shared[:, None]
+        return np.asarray(self._cut(apart, rank) + shared[:, None])
 
     def directions(self, weights: np.ndarray, rank: int) -> np.ndarray:
         """``(m, rank)`` abilities in the leading dimensions."""
