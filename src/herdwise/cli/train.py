@@ -54,11 +54,11 @@ def register(app: typer.Typer) -> None:
         from herdwise.evaluation.selection import select_candidates
         from herdwise.prediction.base import PREDICTORS
         from herdwise.routing.router import Router
-        from herdwise.storage.outcomes import read_outcomes
+        from herdwise.storage.outcomes import read_training_outcomes
 
         tables = []
         for name in outcomes:
-            table = read_outcomes(name)
+            table = read_training_outcomes(name, quality_column, answers=fusion)
             for warning in table.warnings:
                 console.warn(f"{name}: {warning}")
             tables.append(table.split(train_split) if train_split != "all" and table.split_names() else table)

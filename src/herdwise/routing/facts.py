@@ -68,22 +68,23 @@ class TrainingFacts:
     @classmethod
     def of(cls, table: OutcomeTable, quality_column: str) -> Self:
         """Facts of a training table. Where no query is common to all, each candidate's own queries count."""
-        quality = np.asarray(table.matrix(quality_column), dtype=np.float64)
+        quality = table.matrix(quality_column)
         coverage = table.coverage(quality_column)
         covered = coverage >= MIN_COVERAGE
-        common = np.asarray(np.isfinite(quality[:, covered]).all(axis=1), dtype=bool)
-        if not covered.any():
-            common = np.zeros(len(quality), dtype=bool)
-        benchmarks = np.asarray(table.benchmarks, dtype=object)
+        common = np.zeros(len(quality), dtype=bool)
+        if covered.any():
+            common = np.isfinite(quality[:, covered]).all(axis=1)
+        place = {name: i for i, name in enumerate(sorted(set(table.benchmarks)))}
+        benchmark = np.fromiter((place[name] for name in table.benchmarks), np.int64, table.n_queries)
 
         def means(column: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
             rows = rows & np.isfinite(column)
             if not rows.any():
                 return float("nan"), float("nan")
-            names = sorted(set(benchmarks[rows].tolist()))
-            return float(column[rows].mean()), float(
-                np.mean([column[rows & (benchmarks == name)].mean() for name in names])
-            )
+            total = np.bincount(benchmark[rows], weights=column[rows])
+            count = np.bincount(benchmark[rows])
+            there = count > 0
+            return float(total.sum() / count.sum()), float((total[there] / count[there]).mean())
 
         everywhere = np.ones(len(quality), dtype=bool)
         pairs = [
@@ -93,7 +94,7 @@ class TrainingFacts:
         return cls(
             quality_column=quality_column,
             n_queries=table.n_queries,
-            n_outcomes=int(np.isfinite(quality).sum()),
+            n_outcomes=int(np.count_nonzero(np.isfinite(quality))),
             n_common=int(common.sum()),
             fingerprint=table.fingerprint(quality_column),
             coverage=dict(zip(names, coverage.tolist(), strict=True)),

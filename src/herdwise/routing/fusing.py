@@ -11,15 +11,17 @@ from herdwise.routing.served_belief import ServedBelief
 
 #: Fewer graded answers than this teach nothing about who agrees with whom.
 MIN_ANSWERS = 200
+#: Queries that fusion is learned from at most.
+MOST_QUERIES = 20_000
 _FOLDS = 5
+_NOTHING = np.array(None, dtype=object)
 
 
 def has_answers(table: OutcomeTable, quality_column: str) -> bool:
     """Whether enough graded answers of several candidates were recorded to learn fusion from."""
     if table.answers is None:
         return False
-    graded = np.isfinite(table.values[quality_column])
-    given = graded & np.array([answer is not None for answer in table.answers], dtype=bool)
+    given = np.isfinite(table.values[quality_column]) & np.not_equal(table.answers, _NOTHING).astype(bool)
     return int(given.sum()) >= MIN_ANSWERS and len(np.unique(table.candidate_index[given])) > 1
 
 
@@ -27,6 +29,9 @@ def learn_fusion(
     predictor: Predictor, X: np.ndarray, table: OutcomeTable, quality_column: str, seed: int
 ) -> Fusion:
     """Learn fusion from the training table; predictions of its rows come from fits without them.
+
+    Of more than ``MOST_QUERIES`` a sample is learned from: the network takes at most 4,000 steps of 128
+    queries (``fusion_training``), so that more would be seen a few times at best.
 
     Args:
         predictor: fitted on ``X`` and the table.
@@ -39,7 +44,10 @@ def learn_fusion(
     predicted = predictor.left_out_
     if predicted is None:
         predicted = _in_folds(predictor, X, quality, seed)
-    return Fusion().fit(quality, table.answer_matrix(), predicted, table.texts, seed=seed)
+    if table.n_queries > MOST_QUERIES:
+        rows = np.sort(np.random.default_rng(seed).choice(table.n_queries, MOST_QUERIES, replace=False))
+        quality, predicted, table = quality[rows], predicted[rows], table.take(rows)
+    return Fusion().fit(quality, table.answer_matrix(), predicted, list(table.texts), seed=seed)
 
 
 def served_belief(fusion: Fusion, source: np.ndarray, text: str, quality: np.ndarray) -> ServedBelief:

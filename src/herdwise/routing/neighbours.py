@@ -12,6 +12,8 @@ from herdwise.routing.explain import Neighbour
 
 #: Characters kept of each recorded query.
 _SHOWN_CHARS = 300
+#: Queries kept at most: a server holds them all, and finding the nearest passes over them.
+MOST_KEPT = 20_000
 
 
 class Neighbours:
@@ -37,8 +39,13 @@ class Neighbours:
         self.lengths = np.ones(len(vectors), dtype=np.float32) if lengths is None else lengths
 
     @classmethod
-    def fit(cls, X: np.ndarray, table: OutcomeTable, quality_column: str) -> Self:
-        """Keep a table's queries, ``X`` being their ``(n, d)`` vectors."""
+    def fit(
+        cls, X: np.ndarray, table: OutcomeTable, quality_column: str, *, seed: int = 0, most: int = MOST_KEPT
+    ) -> Self:
+        """Keep a table's queries, ``X`` being their ``(n, d)`` vectors; of more than ``most`` a sample."""
+        if table.n_queries > most:
+            rows = np.sort(np.random.default_rng(seed).choice(table.n_queries, most, replace=False))
+            X, table = X[rows], table.take(rows)
         quality = table.matrix(quality_column)
         coded = np.where(np.isnan(quality), 255, np.round(np.nan_to_num(quality) * 100)).astype(np.uint8)
         texts = [

@@ -4,63 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
-import msgspec
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.decision import Estimates, Goals
-from herdwise.core.errors import ArtefactError, HerdMismatchError, HerdwiseError, InputError
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.core.query import Query
-from herdwise.core.version import __version__
-from herdwise.encoding.base import ENCODERS, Encoder
-from herdwise.prediction.base import PREDICTORS, Predictor
+from herdwise.encoding.base import Encoder
+from herdwise.prediction.base import Predictor
 from herdwise.prediction.fusion import Fusion
 from herdwise.prediction.resources import ResourcePredictor
+from herdwise.routing.adapting import adapting
 from herdwise.routing.admitted import Admitted
 from herdwise.routing.base import Belief, Situation
+from herdwise.routing.batch_estimates import BatchEstimates
 from herdwise.routing.constraints import HerdFacts
 from herdwise.routing.enlist import Admission, consider
 from herdwise.routing.exchange import admitting, removing
 from herdwise.routing.explain import Neighbour
 from herdwise.routing.facts import TrainingFacts
-from herdwise.routing.fusing import has_answers, learn_fusion, served_belief
-from herdwise.routing.manifest import candidate_from_json, candidate_to_json
+from herdwise.routing.fitting import Progress, learn
+from herdwise.routing.fusing import served_belief
 from herdwise.routing.neighbours import Neighbours
 from herdwise.routing.ranker import scene
-from herdwise.storage.router_folder import read_arrays, read_file, read_manifest, write_router_folder
+from herdwise.routing.saving import load_router, save_router
 
-Progress = Callable[[str, int, int], None]
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    del stage, done, total
-
-
-@dataclass(frozen=True, slots=True)
-class BatchEstimates:
-    """Predictions for many queries, ``(n, m)`` each; NaN = unknown. See ``Estimates``."""
-
-    quality: np.ndarray
-    quality_std: np.ndarray | None
-    cost_usd: np.ndarray
-    latency_s: np.ndarray
-    output_tokens: np.ndarray
-
-    def row(self, i: int) -> Estimates:
-        """One query's predictions."""
-        return Estimates(
-            quality=self.quality[i],
-            quality_std=None if self.quality_std is None else self.quality_std[i],
-            cost_usd=self.cost_usd[i],
-            latency_s=self.latency_s[i],
-            output_tokens=self.output_tokens[i],
-        )
+__all__ = ["BatchEstimates", "Progress", "Router"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,62 +96,28 @@ class Router:
         Raises:
             InputError: when nothing was graded.
         """
-        ran = np.isfinite(table.matrix(quality_column)).any(axis=0)
-        if not ran.any():
-            raise InputError(
-                f"{table.name or 'the table'} holds no graded outcome in column {quality_column!r}.",
-                remedy="Grade some outcomes first: herdwise profile, or feedback.",
-            )
-        if not ran.all():
-            table = table.restrict([n for n, r in zip(table.herd.names, ran, strict=True) if r])
-        with threadpool_limits(1, user_api="blas"):
-            # The matrices are small: a second thread gains nothing, and costs a lot where its core is busy.
-            return cls._fit(
-                table, encoder, predictor, quality_column, seed, keep_texts, fusion, progress or _silent
-            )
-
-    @classmethod
-    def _fit(
-        cls,
-        table: OutcomeTable,
-        encoder: str | Encoder,
-        predictor: str | Predictor,
-        quality_column: str,
-        seed: int,
-        keep_texts: bool,
-        with_fusion: bool,
-        report: Progress,
-    ) -> Self:
-        coder = ENCODERS.create(encoder) if isinstance(encoder, str) else encoder
-        learner = PREDICTORS.create(predictor) if isinstance(predictor, str) else predictor
-        coder.fit(table.texts)
-        X = coder.encode(table.texts, progress=lambda done, total: report("encode", done, total))
-        report("encode", len(X), len(X))
-        report("learn quality", 0, 1)
-        learner.fit(X, table.matrix(quality_column), seed=seed)
-        report("learn quality", 1, 1)
-        report("learn cost and length", 0, 1)
-        tokens = np.array([q.input_tokens for q in table.queries()])
-        resources = ResourcePredictor().fit(X, tokens, table)
-        report("learn cost and length", 1, 1)
-        fusion = None
-        if with_fusion and has_answers(table, quality_column):
-            report("learn fusion", 0, 1)
-            fusion = learn_fusion(learner, X, table, quality_column, seed)
-            report("learn fusion", 1, 1)
-        near = Neighbours.fit(X, table, quality_column) if keep_texts else None
-        m = table.n_candidates
-        return cls(
-            herd=table.herd,
-            encoder=coder,
-            predictor=learner,
-            resources=resources,
-            facts=TrainingFacts.of(table, quality_column),
-            trained=table.herd,
-            columns=table.herd,
-            source=np.arange(m),
-            constant=np.full(m, np.nan),
+        learned = learn(
+            table,
+            encoder=encoder,
+            predictor=predictor,
+            quality_column=quality_column,
+            seed=seed,
+            keep_texts=keep_texts,
             fusion=fusion,
+            progress=progress,
+        )
+        herd, near = learned.table.herd, learned.neighbours
+        return cls(
+            herd=herd,
+            encoder=learned.encoder,
+            predictor=learned.predictor,
+            resources=learned.resources,
+            facts=learned.facts,
+            trained=herd,
+            columns=herd,
+            source=np.arange(len(herd)),
+            constant=np.full(len(herd), np.nan),
+            fusion=learned.fusion,
             seed=seed,
             _neighbours=lambda: near,
         )
@@ -324,34 +263,7 @@ class Router:
         Raises:
             HerdMismatchError: when a candidate is known by none of the three.
         """
-        source: list[int] = []
-        unknown: list[str] = []
-        for candidate in herd:
-            by_name = candidate.name in self.column_of
-            known = candidate.name if by_name else candidate.like
-            if known is not None and known in self.column_of:
-                source.append(self.column_of[known])
-            elif candidate.quality is not None:
-                source.append(-1)
-            else:
-                unknown.append(repr(candidate.name))
-        if unknown:
-            raise HerdMismatchError(
-                f"the router does not know candidate{'s' if len(unknown) > 1 else ''} {', '.join(unknown)};"
-                f" it was trained for {', '.join(self.trained.names)}.",
-                remedy="Name candidates as in the training data, give them `like: <one of these>` or a"
-                " `quality`, or train again with their outcomes.",
-            )
-        columns = np.array(source, dtype=np.int64)
-        declared = herd.column(lambda c: c.quality)
-        learned = np.unique(columns[(columns >= 0) & (columns < len(self.columns))])
-        return replace(
-            self,
-            herd=herd,
-            predictor=self.predictor.among(learned),
-            source=columns,
-            constant=np.where(columns < 0, declared, np.nan),
-        )
+        return adapting(self, herd)
 
     def consider(
         self, candidate: Candidate, probes: OutcomeTable, recorded: OutcomeTable | None = None
@@ -389,35 +301,7 @@ class Router:
         Raises:
             ArtefactError: when ``path`` holds something else.
         """
-        options: dict[str, Any] = {}
-        arrays: dict[str, dict[str, np.ndarray]] = {}
-        for part, thing in (
-            ("encoder", self.encoder),
-            ("predictor", self.predictor),
-            ("resources", self.resources),
-        ):
-            options[part], arrays[part] = thing.state()
-        texts: dict[str, Any] = {}
-        near = self.kept_neighbours
-        if near is not None:
-            arrays["neighbours"], texts["neighbours"] = near.state()
-        manifest = {
-            "herdwise": __version__,
-            "seed": self.seed,
-            "encoder": {"name": self.encoder.name, "options": options["encoder"]},
-            "predictor": {"name": self.predictor.name, "options": options["predictor"]},
-            "resources": {"options": options["resources"]},
-            "herd": [candidate_to_json(c) for c in self.columns],
-            "removed": [n for i, n in enumerate(self.columns.names) if self.column_of.get(n) != i],
-            "facts": asdict(self.facts),
-            "figures": figures or {},
-        }
-        if self.fusion is not None:
-            taken, arrays["fusion"] = self.fusion.state()
-            manifest["fusion"] = {"options": taken}
-        if self.admitted is not None:
-            manifest["enlisted"], arrays["admitted"] = self.admitted.state()
-        write_router_folder(path, manifest, arrays, texts)
+        save_router(self, path, figures)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Router:
@@ -427,64 +311,4 @@ class Router:
             ArtefactError: when it is missing, truncated, changed or newer than this herdwise.
             UnknownNameError: when it needs an encoder or predictor that is not installed.
         """
-        manifest = read_manifest(path)
-        try:
-            herd = Herd(candidate_from_json(c) for c in manifest["herd"])
-            facts = TrainingFacts(**manifest["facts"])
-            coder = ENCODERS.get(manifest["encoder"]["name"]).from_state(
-                manifest["encoder"]["options"], read_arrays(path, manifest, "encoder")
-            )
-            learner = PREDICTORS.get(manifest["predictor"]["name"]).from_state(
-                manifest["predictor"]["options"], read_arrays(path, manifest, "predictor")
-            )
-            resources = ResourcePredictor.from_state(
-                manifest["resources"]["options"], read_arrays(path, manifest, "resources")
-            )
-            fusion = None
-            if manifest.get("fusion"):
-                fusion = Fusion.from_state(
-                    manifest["fusion"]["options"], read_arrays(path, manifest, "fusion")
-                )
-            admitted, removed = None, frozenset(manifest.get("removed", ()))
-            if manifest.get("enlisted"):
-                admitted = Admitted.from_state(manifest["enlisted"], read_arrays(path, manifest, "admitted"))
-        except HerdwiseError:
-            raise
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ArtefactError(
-                f"{path} is not a whole router: {type(error).__name__} {error}.",
-                remedy="Train it again: herdwise train --outcomes DIR --out ROUTER.",
-            ) from error
-
-        # Read now, for the folder may be replaced while this router serves; decoded when first asked for.
-        near_arrays = read_arrays(path, manifest, "neighbours")
-        near_texts = read_file(path, manifest, "neighbours.json")
-
-        def neighbours() -> Neighbours | None:
-            if near_texts is None:
-                return None
-            return Neighbours.from_state(
-                near_arrays, msgspec.json.decode(near_texts), [*kept, *enlisted.names]
-            )
-
-        # A removed candidate's column stays, for the others lean on it; its name is free again.
-        kept = ["" if name in removed else name for name in herd.names]
-        enlisted = admitted.herd if admitted else Herd([])
-        known = Herd([*(c for c in herd if c.name not in removed), *enlisted])
-        whole = not removed and admitted is None
-        router = cls(
-            herd=herd,
-            encoder=coder,
-            predictor=learner,
-            resources=resources,
-            facts=facts,
-            trained=herd if whole else known,
-            columns=herd,
-            admitted=admitted,
-            source=np.arange(len(herd)),
-            constant=np.full(len(herd), np.nan),
-            fusion=fusion,
-            seed=int(manifest.get("seed", 0)),
-            _neighbours=neighbours,
-        )
-        return router if whole else router.adapt(known)
+        return load_router(cls, path)

@@ -75,12 +75,25 @@ def write_router_folder(
             msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
         )
         building.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        building.replace(folder)
+        _exchange(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return folder
+
+
+def _exchange(building: Path, folder: Path) -> None:
+    """Move a finished folder to its place; whoever interrupts finds the old router there or the new one."""
+    if not folder.exists():
+        building.replace(folder)
+        return
+    old = building.with_name(f"{building.name}.old")
+    folder.replace(old)
+    try:
+        building.replace(folder)
+    except BaseException:
+        old.replace(folder)
+        raise
+    shutil.rmtree(old)
 
 
 def is_router(path: str | os.PathLike[str]) -> bool:
