@@ -220,15 +220,23 @@ class Exchange(asyncio.Protocol):
         else:
             message["content"] = "".join(d["content"] for d in deltas)
         n = self.request.body.get("n") or 1
-        choices = [{"index": i, "message": message, "finish_reason": reason} for i in range(n)]
+        told = self.logprobs([d["content"] for d in deltas if "content" in d])
+        choices = [{"index": i, "message": message, "finish_reason": reason, **told} for i in range(n)]
         return {**self.frame("chat.completion"), "choices": choices, "usage": used, **changes}
+
+    def logprobs(self, pieces: Sequence[str]) -> dict[str, Any]:
+        """Each token's logprob, where the request asks for them."""
+        if not self.request.body.get("logprobs"):
+            return {}
+        return {"logprobs": {"content": [{"token": p, "logprob": self.server.logprob} for p in pieces]}}
 
     def frame(self, kind: str) -> dict[str, Any]:
         model = self.request.body.get("model")
         return {"id": f"chatcmpl-{len(self.server.requests)}", "object": kind, "created": 1, "model": model}
 
     def chunk(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+        told = self.logprobs([delta["content"]]) if delta.get("content") else {}
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, **told}
         return {**self.frame("chat.completion.chunk"), "choices": [choice]}
 
     def chunks(self) -> Iterator[dict[str, Any]]:
@@ -562,6 +570,7 @@ class FaultyUpstream:
         self.connections: set[Exchange] = set()
         self.disconnects = self.in_flight = self.connections_made = 0
         self.everywhere = False
+        self.logprob = -0.5
         self._steps: list[Step] = ["ok"]
         self._server: asyncio.Server | None = None
 

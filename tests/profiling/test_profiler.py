@@ -103,6 +103,18 @@ async def test_every_pair_is_asked_once_graded_and_written(setup: Setup, tmp_pat
     assert np.isnan(table.matrix("cost_usd")[:, 1]).all()
 
 
+async def test_logprobs_are_recorded_where_the_backend_gives_them(setup: Setup, tmp_path: Path) -> None:
+    up = await setup.add("ant")
+    up.logprob = -0.25
+    await setup.profiler(sums(2), sampling={"logprobs": True}).run(tmp_path / "out")
+    table = read_outcomes(tmp_path / "out")
+    # "The", " answer", " is", " 2." at a quarter each; the answer stands in one of them.
+    for column in ("mean_logprob", "min_logprob", "answer_logprob"):
+        assert table.matrix(column).tolist() == [[-0.25]] * 2
+    await setup.profiler(sums(2)).run(tmp_path / "plain")
+    assert not read_outcomes(tmp_path / "plain").has("mean_logprob")
+
+
 async def test_sampling_goes_with_every_ask_and_samples_are_rows_of_their_own(
     setup: Setup, tmp_path: Path
 ) -> None:

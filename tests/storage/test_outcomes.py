@@ -198,3 +198,14 @@ def test_outcomes_without_texts_leave_no_texts_of_others_behind(tmp_path):
     path = folder(tmp_path / "f", texts=texts)
     write_outcomes(read_outcomes(path), path)
     assert read_texts(path) == {}
+
+
+def test_a_logprob_is_at_most_0(tmp_path, make_outcomes):
+    for value, fine in ((-1.5, True), (0.5, False)):
+        table = make_outcomes({"ant": [1.0, 0.0]}, answer_logprob={"ant": [value, None]})
+        write_outcomes(table, tmp_path / str(fine))
+        if fine:
+            assert read_outcomes(tmp_path / str(fine)).matrix("answer_logprob")[0, 0] == value
+        else:
+            with pytest.raises(OutcomeError, match="at most 0"):
+                read_outcomes(tmp_path / str(fine))

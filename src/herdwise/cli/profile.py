@@ -35,6 +35,11 @@ def register(app: typer.Typer) -> None:
         limit: int | None = typer.Option(None, "--limit", min=1, help="Only the first N items."),
         temperature: float | None = typer.Option(None, "--temperature", min=0, help="Sent with every ask."),
         max_tokens: int | None = typer.Option(None, "--max-tokens", min=1, help="Sent with every ask."),
+        logprobs: bool = typer.Option(
+            False,
+            "--logprobs",
+            help="Ask for token logprobs and record what they tell; not every upstream can.",
+        ),
         dry_run: bool = typer.Option(False, "--dry-run", help="Say what it would take, and ask nothing."),
         as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
     ) -> None:
@@ -45,7 +50,7 @@ def register(app: typer.Typer) -> None:
         """
         import asyncio
 
-        sampling = {"temperature": temperature, "max_tokens": max_tokens}
+        sampling = {"temperature": temperature, "max_tokens": max_tokens, "logprobs": logprobs or None}
         options: dict[str, Any] = {
             "names": [name.strip() for name in candidates.split(",") if name.strip()],
             "concurrency": concurrency,

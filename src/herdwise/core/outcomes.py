@@ -17,6 +17,9 @@ from herdwise.core.candidate import Herd
 from herdwise.core.errors import InputError
 from herdwise.core.query import Query
 
+#: Natural logarithms of token probabilities, at most 0: the mean and the least of the whole answer's tokens,
+#: and of those that name the answer (such as an option's letter).
+LOGPROB_COLUMNS = ("mean_logprob", "min_logprob", "answer_logprob")
 #: Numeric outcome columns, all float, NaN = unknown.
 NUMERIC_COLUMNS = (
     "quality",
@@ -26,6 +29,7 @@ NUMERIC_COLUMNS = (
     "input_tokens",
     "output_tokens",
     "output_chars",
+    *LOGPROB_COLUMNS,
 )
 
 

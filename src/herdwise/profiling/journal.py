@@ -42,7 +42,10 @@ class Header(msgspec.Struct, frozen=True, tag_field="kind", tag="profile"):
 
 
 class Answered(msgspec.Struct, frozen=True, tag_field="kind", tag="answer"):
-    """A completion came back, and may have been paid for."""
+    """A completion came back, and may have been paid for.
+
+    ``tokens`` are those of its text with their logprobs, where the backend gave them.
+    """
 
     item: str
     candidate: str
@@ -53,6 +56,7 @@ class Answered(msgspec.Struct, frozen=True, tag_field="kind", tag="answer"):
     output_tokens: int | None = None
     latency_s: float | None = None
     cost_usd: float | None = None
+    tokens: list[tuple[str, float]] | None = None
 
 
 class Graded(msgspec.Struct, frozen=True, tag_field="kind", tag="grade"):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from herdwise.answers.logprobs import token_logprobs
 from herdwise.backends.base import Backend
 from herdwise.core.candidate import Herd
 from herdwise.core.completion import Completion, Usage
@@ -220,6 +221,7 @@ class Profiler:
             output_tokens=used.output_tokens,
             latency_s=completion.latency_s,
             cost_usd=self.herd[name].price.cost_usd(used.input_tokens, used.output_tokens),
+            tokens=token_logprobs([completion.body]) or None,
         )
 
 

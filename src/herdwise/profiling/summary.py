@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from herdwise.answers.logprobs import read_logprobs
 from herdwise.core.candidate import Herd
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.profiling.benchmark import TRAIN_SHARE, Item
@@ -106,6 +107,13 @@ def to_table(
         "output_tokens": [a.output_tokens for a in answers],
         "output_chars": [len(a.text) for a in answers],
     }
+    told = [
+        read_logprobs(a.tokens or [], None if g is None else g.answer)
+        for a, g in zip(answers, grades, strict=True)
+    ]
+    columns["mean_logprob"] = [None if t is None else t.mean for t in told]
+    columns["min_logprob"] = [None if t is None else t.minimum for t in told]
+    columns["answer_logprob"] = [None if t is None else t.answer for t in told]
     table = OutcomeTable(
         herd=herd,
         query_ids=[item.id for item in items],

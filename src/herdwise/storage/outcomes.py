@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from herdwise.core.errors import OutcomeError
-from herdwise.core.outcomes import NUMERIC_COLUMNS, OutcomeTable
+from herdwise.core.outcomes import LOGPROB_COLUMNS, NUMERIC_COLUMNS, OutcomeTable
 from herdwise.storage.candidates_csv import read_candidates
 from herdwise.storage.parquet_columns import ParquetColumns
 from herdwise.storage.shipped import outcome_folder
@@ -33,8 +33,8 @@ __all__ = [
 #: Bytes of query texts up to which they are held in memory; above, they are read where they are used.
 HELD_TEXT_BYTES = 2**26
 _OPTIONAL = ("category", "reference", "tools", "answer")
-#: What learning looks at beside the quality: resources.
-_LEARNED = ("cost_usd", "latency_s", "output_tokens", "output_chars")
+#: What learning looks at beside the quality: resources, and signals of the answers.
+_LEARNED = ("cost_usd", "latency_s", "output_tokens", "output_chars", *LOGPROB_COLUMNS)
 
 
 def read_outcomes(path_or_name: str | os.PathLike[str]) -> OutcomeTable:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from herdwise.core.errors import OutcomeError
+from herdwise.core.outcomes import LOGPROB_COLUMNS
 from herdwise.storage.stored_texts import StoredTexts
 
 _FRACTIONS = ("quality", "correct")
@@ -119,13 +120,16 @@ class ParquetColumns:
             raise self.error(name, None, f"must hold numbers, not {kind}.", "Convert it to float.")
         small = kind in (pa.float16(), pa.float32()) or pa.types.is_boolean(kind)
         found = np.empty(self.n_rows, dtype=np.float32 if small or float32 else np.float64)
-        high = 1.0 if name in _FRACTIONS else np.inf
+        low, high = (
+            (-np.inf, 0.0) if name in LOGPROB_COLUMNS else (0.0, 1.0 if name in _FRACTIONS else np.inf)
+        )
         for start, part in self._batches(name, _ROWS):
             values = part.cast(pa.float32() if small else pa.float64()).to_numpy(zero_copy_only=False)
-            wrong = (values < 0) | (values > high) | np.isinf(values)
+            wrong = (values < low) | (values > high) | np.isinf(values)
             if wrong.any():
                 row = int(np.flatnonzero(wrong)[0])
                 allowed = "in [0, 1]" if name in _FRACTIONS else "finite and at least 0"
+                allowed = "finite and at most 0" if name in LOGPROB_COLUMNS else allowed
                 message = f"{values[row]} must be {allowed}."
                 raise self.error(name, start + row, message, "Null means unknown.")
             found[start : start + len(values)] = values
