@@ -30,7 +30,8 @@ class Backend(ABC):
     """Reaches one candidate. Made once, used by many requests at the same time.
 
     ``body`` is an OpenAI chat-completions request as the client sent it, unknown fields included; a
-    backend sets ``model`` to the upstream's own name and passes the rest on. Errors are raised as
+    backend sets ``model`` to the upstream's own name and passes the rest on, save what stands under
+    ``herdwise`` (see ``core.native``), which is for backends of that API alone. Errors are raised as
     ``herdwise.core.errors.BackendError``, and never retried here: the policy decides what follows.
     """
 

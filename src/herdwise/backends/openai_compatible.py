@@ -13,6 +13,7 @@ from herdwise.backends.base import Backend, Health
 from herdwise.backends.chat_shape import read_chunk, read_completion
 from herdwise.core.completion import Chunk, Completion
 from herdwise.core.errors import BackendError, BadResponseError, ConfigError, UpstreamStatusError
+from herdwise.core.native import NATIVE
 from herdwise.transport.client import Call, HttpClient, Timeouts
 from herdwise.transport.content import json_object
 from herdwise.transport.failures import from_error_object
@@ -20,6 +21,10 @@ from herdwise.transport.limits import ConcurrencyLimit
 
 #: Longest wait for a list of models, in seconds: a probe answers "is it there?", not a question.
 _PROBE_S = 10.0
+#: Not the upstream's: streaming is set here, and ``core.native`` is ours.
+_NOT_PASSED = frozenset({"stream", "stream_options", NATIVE})
+#: What our own Anthropic backend adds to a message; a client that sends it back may be routed here next.
+_FOREIGN = "thinking_blocks"
 
 
 class OpenAICompatible(Backend):
@@ -92,8 +97,8 @@ class OpenAICompatible(Backend):
 
     async def complete(self, body: Mapping[str, Any]) -> Completion:
         """See ``Backend.complete``. ``stream`` and ``stream_options`` are taken out of the request."""
-        sent = {k: v for k, v in body.items() if k not in {"stream", "stream_options"}}
-        sent["model"] = self.model
+        sent = {k: v for k, v in body.items() if k not in _NOT_PASSED}
+        sent["model"], sent["messages"] = self.model, _own_messages(body)
         async with self._limit:
             started = time.perf_counter()
             answer = await self._client.read_json(self._chat(sent))
@@ -104,7 +109,8 @@ class OpenAICompatible(Backend):
 
     async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
         """See ``Backend.stream``. Ends well only after ``[DONE]`` or a finish reason."""
-        sent = {**body, "model": self.model, "stream": True}
+        sent = {**body, "model": self.model, "messages": _own_messages(body), "stream": True}
+        sent.pop(NATIVE, None)
         options = sent.get("stream_options")
         if self._include_usage and (options is None or "include_usage" not in options):
             sent["stream_options"] = {**(options or {}), "include_usage": True}
@@ -178,6 +184,13 @@ class OpenAICompatible(Backend):
             timeouts=self._timeouts,
             secrets=self._secrets,
         )
+
+
+def _own_messages(body: Mapping[str, Any]) -> Any:
+    messages = body.get("messages")
+    if not any(_FOREIGN in message for message in messages or ()):
+        return messages
+    return [{key: value for key, value in message.items() if key != _FOREIGN} for message in messages or ()]
 
 
 def _checked_url(candidate: str, base_url: str) -> URL:

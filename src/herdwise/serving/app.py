@@ -20,14 +20,16 @@ from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.endpoints import Endpoints, error_response
 from herdwise.serving.logs import configure_logging
 from herdwise.serving.service import Service, check_bind
+from herdwise.serving.wire.anthropic_messages import Messages
 from herdwise.serving.wire.api import Api
 from herdwise.serving.wire.errors import from_exception, wire_error
+from herdwise.serving.wire.openai_completions import Completions
 from herdwise.serving.wire.openai_reply import ChatCompletions
 
 logger = logging.getLogger(__name__)
 
 #: The APIs in front of the herd. All of them are routed, carried out and recorded alike.
-APIS: tuple[type[Api], ...] = (ChatCompletions,)
+APIS: tuple[type[Api], ...] = (ChatCompletions, Messages, Completions)
 
 
 def create_app(service: Service) -> ASGIApp:

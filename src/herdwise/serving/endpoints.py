@@ -20,6 +20,8 @@ from herdwise.serving.ledger import Ledger
 from herdwise.serving.ledger_writer import unknown_decision
 from herdwise.serving.records import FeedbackRecord
 from herdwise.serving.service import Service
+from herdwise.serving.wire.anthropic_messages import read_count
+from herdwise.serving.wire.anthropic_reply import error_body
 from herdwise.serving.wire.errors import WireError, from_exception, wire_error
 from herdwise.serving.wire.openai_chat import decode, model_names
 
@@ -49,6 +51,7 @@ class Endpoints:
         return [
             Route("/healthz", self.healthz, methods=["GET"]),
             Route("/readyz", self.readyz, methods=["GET"]),
+            Route("/v1/messages/count_tokens", self._keyed(self.count_tokens), methods=["POST"]),
             Route("/v1/models", self._keyed(self.models), methods=["GET"]),
             Route("/v1/models/{name:path}", self._keyed(self.model), methods=["GET"]),
             Route("/v1/feedback", self._keyed(self.feedback), methods=["POST"]),
@@ -110,12 +113,28 @@ class Endpoints:
         owner = "herdwise" if candidate is None else "candidate"
         return {"id": name, "object": "model", "created": created, "owned_by": owner}
 
+    async def count_tokens(self, request: Request) -> Response:
+        """The estimate that routing goes by, in Anthropic's shape; also its errors."""
+        raw = await self._body(request)
+        if raw is None:
+            return Response(status_code=400)
+        own = {name: value for name, value in request.headers.items() if name.startswith("x-herdwise-")}
+        try:
+            return _json(read_count(raw, own, self._service))
+        except InputError as error:
+            told = from_exception(error)
+            return _json(error_body(told), status=told.status)
+
+    async def _body(self, request: Request) -> bytes | None:
+        """The whole body; None when the client went away."""
+        limit = self._service.settings.max_body_bytes
+        length = request.headers.get("content-length")
+        return await read_body(request.receive, None if length is None else length.encode(), limit)
+
     async def feedback(self, request: Request) -> Response:
         """Grade a decision. When this answers, it is on the disk."""
         ledger = self._ledger()
-        limit = self._service.settings.max_body_bytes
-        length = request.headers.get("content-length")
-        raw = await read_body(request.receive, None if length is None else length.encode(), limit)
+        raw = await self._body(request)
         if raw is None:
             return Response(status_code=400)
         record = _read_feedback(decode(raw))

@@ -13,6 +13,7 @@ import msgspec
 
 from herdwise.core.decision import Goals
 from herdwise.core.errors import RequestError
+from herdwise.core.native import NATIVE, Native
 from herdwise.core.query import Query
 from herdwise.serving.service import Service
 from herdwise.serving.wire.flags import take_message_flags
@@ -34,7 +35,7 @@ _MODALITIES = {
 #: What an assistant's message may hold instead of content.
 _INSTEAD = ("tool_calls", "function_call", "refusal", "audio", "reasoning_content", "reasoning")
 #: Headers of ours that state no goal.
-_OTHER_HEADERS = frozenset({"explain"})
+_OTHER_HEADERS = frozenset({"explain", "session"})
 _PREFIX = "x-herdwise-"
 
 
@@ -89,6 +90,7 @@ def chat_request(
     service: Service,
     *,
     asked: Mapping[str, Any] | None = None,
+    native: Native | None = None,
 ) -> ChatRequest:
     """A chat request's body, read; its ``herdwise`` object is taken out.
 
@@ -96,6 +98,7 @@ def chat_request(
         body: in OpenAI's shape.
         headers, service: see ``read_chat``.
         asked: what the client sent, where it was translated to ``body``.
+        native: the same for backends of that API (see ``core.native``).
 
     Raises:
         RequestError: naming the field at fault.
@@ -119,6 +122,8 @@ def chat_request(
         merged(service.goals, service.ranker.herd, *own) if own else (service.goals, {}, None)
     )
     model, candidate, policy = _model(body.get("model"), named, service)
+    if native is not None:
+        body[NATIVE] = native
     return ChatRequest(
         body=body,
         query=_query(body, messages),
