@@ -93,6 +93,7 @@ goals:
   #min_quality: 0.5                 # where no expert is predicted that good,
   #generalist: GENERALIST
                                     # this candidate answers
+  #switch_margin: 0.05              # gain at which a conversation moves to another candidate
   #max_calls: 4
   #max_seconds: 120
   #max_total_usd: 0.10

@@ -155,6 +155,7 @@ class GoalsNode(Node, frozen=True):
     cost_kind: CostKind = "usd"
     min_quality: Fraction | None = None
     generalist: str | None = None
+    switch_margin: NotNegative = 0.05
     max_calls: Count | None = None
     max_seconds: Positive | None = None
     max_total_usd: NotNegative | None = None

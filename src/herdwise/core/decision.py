@@ -73,6 +73,8 @@ class Goals:
         generalist: name of the candidate that answers then.
         constraints: hard limits.
         preferences: soft weights.
+        switch_margin: by how much another candidate's utility must be higher before it takes over a
+            conversation from the one that has it.
         max_calls, max_seconds, max_total_usd: budget for the whole request; None = no limit.
     """
 
@@ -82,6 +84,7 @@ class Goals:
     generalist: str | None = None
     constraints: Constraints = field(default_factory=Constraints)
     preferences: Preferences = field(default_factory=Preferences)
+    switch_margin: float = 0.05
     max_calls: int | None = None
     max_seconds: float | None = None
     max_total_usd: float | None = None

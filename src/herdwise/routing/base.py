@@ -66,7 +66,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """One ask that has not ended."""
+    """One ask that has not ended.
+
+    Args:
+        ask: the ask's number.
+        candidate: position in the herd.
+        started_s: seconds after the request began.
+        delivering: whether the client has something of it.
+    """
 
     ask: int
     candidate: int
@@ -161,8 +168,10 @@ class Ask:
         candidates: positions in the herd.
         messages: instead of the query's own (Merge).
         sampling: overrides such as temperature.
-        deliver: stream this answer to the client as it comes; at most one ask may deliver.
-        continue_from: text already delivered that the answer must continue.
+        deliver: stream this answer to the client as it comes. Of several that may, the first that has
+            something to say is delivered, and the others are cancelled.
+        continue_from: text already delivered that the answer must continue; "" = the client has a part of
+            another answer, and this one begins anew.
         propensity: probability with which an exploring policy made this choice.
     """
 

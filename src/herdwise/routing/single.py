@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from herdwise.core.errors import InputError
 from herdwise.routing.base import Ask, Finish, Policy, Situation, Step, Wait
+from herdwise.routing.option_checks import one_of
+from herdwise.routing.threads import kept
+
+_RECOVERIES = ("continue", "restart", "stop")
 
 
 class Single(Policy):
@@ -15,10 +19,25 @@ class Single(Policy):
 
     With ``goals.min_quality``, candidates predicted at least that good come first, by utility; where
     no expert reaches it, the generalist answers. A failure is one more thing that is known: the
-    next Step follows the same ranking, without those who failed.
+    next Step follows the same ranking, without those who failed. Who has the conversation keeps it
+    (see ``routing.threads``).
+
+    Args:
+        recovery: when an answer breaks off after a part of it was delivered, the next candidate is asked to
+            "continue" it, or to "restart" (a line says so, then the whole answer follows); or "stop".
+
+    Raises:
+        ConfigError: when an option is out of range.
     """
 
     name: ClassVar[str] = "single"
+
+    def __init__(self, recovery: str = "continue") -> None:
+        self.recovery = one_of(self.name, "recovery", recovery, _RECOVERIES)
+
+    def options(self) -> dict[str, Any]:
+        """See ``Policy.options``."""
+        return {"recovery": self.recovery}
 
     def step(self, situation: Situation) -> Step:
         """See ``Policy.step``."""
@@ -27,7 +46,8 @@ class Single(Policy):
             return Finish(answer.ask, f"{situation.herd[answer.candidate].name} answered")
         if situation.in_flight:
             return Wait()
-        if any(failure.delivered for failure in situation.failures):
+        delivered = next((f.delivered for f in reversed(situation.failures) if f.delivered), "")
+        if delivered and self.recovery == "stop":
             return Finish(None, "the answer broke off after a part of it had been delivered")
         limit = situation.goals.max_calls
         if limit is not None and situation.spent.calls >= limit:
@@ -37,7 +57,9 @@ class Single(Policy):
         left = [position for position in order if position not in tried]
         if not left:
             return Finish(None, "every admitted candidate failed" if tried else reason)
-        return Ask((left[0],), deliver=True)
+        if not delivered:
+            return Ask((left[0],), deliver=True)
+        return Ask((left[0],), deliver=True, continue_from=delivered if self.recovery == "continue" else "")
 
 
 def ranking(situation: Situation) -> tuple[list[int], str]:
@@ -82,5 +104,4 @@ def ranking(situation: Situation) -> tuple[list[int], str]:
         healthy = situation.healthy[order]
         order = np.concatenate([order[healthy], order[~healthy]])
         reason += ", unhealthy ones last"
-    ranked: list[int] = order.tolist()
-    return ranked, reason
+    return kept(order.tolist(), reason, situation)

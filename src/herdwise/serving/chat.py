@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from starlette.types import Receive, Scope, Send
 
 from herdwise.core.errors import HerdwiseError, RequestError
+from herdwise.routing.base import Situation, Thread
 from herdwise.serving.access import Keys, read_body
 from herdwise.serving.course import Course, decision_ids
 from herdwise.serving.direct import direct_situation
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.exchange import Exchange, Headers, send_error
 from herdwise.serving.service import Service
+from herdwise.serving.threads import tool_loop
 from herdwise.serving.wire.api import Api
 from herdwise.serving.wire.errors import from_exception, wire_error
 from herdwise.serving.wire.openai_chat import ChatRequest
@@ -49,7 +52,7 @@ class ChatEndpoint:
             if raw is None:
                 return
             request = self._api.read(raw, _own_headers(scope["headers"]), headers, self._service)
-            course = await self._begin(request, started_at)
+            course = await self._begin(request, headers, started_at)
         except HerdwiseError as error:
             await send_error(send, self._api, from_exception(error))
             return
@@ -59,7 +62,7 @@ class ChatEndpoint:
             return
         await Exchange(self._service, self._dispatcher, self._api, request, course, send).run(receive)
 
-    async def _begin(self, request: ChatRequest, started_at: float) -> Course:
+    async def _begin(self, request: ChatRequest, headers: Mapping[bytes, bytes], started_at: float) -> Course:
         ranker, candidate = self._service.ranker, request.candidate
         if candidate is not None:
             situation = direct_situation(ranker.herd, request.query, request.goals, candidate)
@@ -73,9 +76,10 @@ class ChatEndpoint:
                 situation = ranker.situation(request.query, request.goals)
             if policy.consults:
                 situation = replace(situation, belief=ranker.belief(request.query, situation.estimates))
+        session, scope = headers.get(b"x-herdwise-session"), self._keys.scope(headers)
         return Course(
             id=next(self._ids),
-            situation=situation,
+            situation=self._in_thread(situation, request, session, scope),
             policy=request.policy,
             model=request.model,
             body=request.body,
@@ -83,7 +87,19 @@ class ChatEndpoint:
             goals=request.own_goals,
             origin=situation.estimates.origin,
             started_at=started_at,
+            session=session,
+            scope=scope,
         )
+
+    def _in_thread(
+        self, situation: Situation, request: ChatRequest, session: bytes | None, scope: bytes
+    ) -> Situation:
+        """The scene, with who has the conversation."""
+        messages = request.body["messages"]
+        keeper = self._dispatcher.threads.find(messages, session, scope)
+        if keeper is None or keeper not in situation.herd:
+            return situation
+        return replace(situation, thread=Thread(situation.herd.index(keeper), tool_loop(messages)))
 
 
 def _nothing_believed(request: ChatRequest) -> RequestError:

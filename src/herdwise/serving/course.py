@@ -38,7 +38,7 @@ class LiveAsk:
         candidate: its name.
         body: the request for its backend.
         deliver: whether its chunks go to the client as they come.
-        continued: whether it goes on from another ask's text.
+        continues: another ask's text that it goes on from; "" = it begins anew after a part of another.
         propensity: of an exploring policy's choice.
     """
 
@@ -47,7 +47,7 @@ class LiveAsk:
     candidate: str
     body: Mapping[str, Any]
     deliver: bool = False
-    continued: bool = False
+    continues: str | None = None
     propensity: float | None = None
     status: Status = "open"
     task: asyncio.Task[None] | None = None
@@ -59,6 +59,7 @@ class LiveAsk:
     substance: bool = False
     beyond_text: bool = False
     delivered: bool = False
+    dropped: int = 0
     finish_reason: str | None = None
     usage: Usage = field(default_factory=Usage)
     completion: Completion | None = None
@@ -120,6 +121,8 @@ class Course:
         goals: the request's own goals, as given.
         origin: where predicted quality comes from.
         started_at: ``time.perf_counter()`` when the request came.
+        session: the conversation's name, where the client gave one.
+        scope: whose conversations: a digest of the client's key.
     """
 
     id: str
@@ -131,6 +134,8 @@ class Course:
     goals: Mapping[str, Any]
     origin: str
     started_at: float
+    session: bytes | None = None
+    scope: bytes = b""
     created_at: float = field(default_factory=time.time)
     asks: list[LiveAsk] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
@@ -160,7 +165,7 @@ class Course:
 
     def delivered_text(self) -> str:
         """All text that the client has, over all asks."""
-        return "".join(ask.text for ask in self.asks if ask.delivered)
+        return "".join(ask.text[ask.dropped :] for ask in self.asks if ask.delivered)
 
     def overhead_s(self) -> float:
         """Seconds so far in which no upstream was waited for."""
@@ -208,7 +213,7 @@ class Course:
                     ask.number,
                     ask.position,
                     (ask.started_at or time.perf_counter()) - self.started_at,
-                    ask.deliver,
+                    ask.delivered,
                 )
                 for ask in self.asks
                 if ask.status == "open"
@@ -315,7 +320,7 @@ class Course:
             cost_usd=self.cost_of(ask),
             finish_reason=ask.finish_reason,
             propensity=ask.propensity,
-            continued=ask.continued,
+            continued=ask.continues is not None,
             predicted_quality=_known(estimates.quality, ask.position),
             predicted_cost_usd=_known(estimates.cost_usd, ask.position),
             text=text if store_texts and ask.status == "answered" else None,

@@ -15,11 +15,14 @@ from typing import Any
 from herdwise.core.completion import Chunk
 from herdwise.core.errors import HerdwiseError
 from herdwise.routing.base import Ask, Cancel, Finish, Policy, Wait
+from herdwise.routing.single import Single
 from herdwise.serving.asking import ClientGoneError, run_ask
 from herdwise.serving.course import Course, LiveAsk
 from herdwise.serving.health import Breakers
+from herdwise.serving.joining import Joint
 from herdwise.serving.reading import ask_value
 from herdwise.serving.service import Service
+from herdwise.serving.threads import Threads
 
 #: Sends one chunk to the client; awaits while the client is slow.
 Deliver = Callable[[Course, LiveAsk, Chunk], Awaitable[None]]
@@ -35,6 +38,10 @@ _CONTINUE = (
 )
 
 
+#: Within a tool loop nobody else is consulted: the calls are one candidate's own.
+_IN_TOOL_LOOP = Single()
+
+
 class Dispatcher:
     """Runs courses for one service. Belongs to one event loop."""
 
@@ -42,6 +49,7 @@ class Dispatcher:
         self._service = service
         self._herd = service.ranker.herd
         self.open: dict[str, Course] = {}
+        self.threads = Threads()
         self.health = Breakers(self._herd.names, service.settings.breaker)
 
     async def carry_out(self, course: Course, policy: Policy, deliver: Deliver) -> None:
@@ -54,7 +62,9 @@ class Dispatcher:
             HerdwiseError: when the policy takes a step that cannot be carried out.
             asyncio.CancelledError: when the client has gone; every upstream call is closed.
         """
-        settings, goals = self._service.settings, course.situation.goals
+        settings, goals, thread = self._service.settings, course.situation.goals, course.situation.thread
+        if thread.tool_loop and policy.consults:
+            policy = _IN_TOOL_LOOP
         limit_s = min(settings.request_timeout_s, goals.max_seconds or settings.request_timeout_s)
         if policy.consults:
             # It plans by the limits that hold, so that it ends with an answer before they end it.
@@ -76,6 +86,11 @@ class Dispatcher:
         except BaseException:
             course.finish("failed", "internal error")
             raise
+        else:
+            if course.returned is not None:
+                self.threads.note(
+                    course.body["messages"], course.session, course.returned.candidate, course.scope
+                )
         finally:
             try:
                 await self._close(ask for ask in course.asks if ask.status == "open")
@@ -150,7 +165,7 @@ class Dispatcher:
                 candidate=self._herd[position].name,
                 body=body,
                 deliver=step.deliver,
-                continued=step.continue_from is not None,
+                continues=step.continue_from,
                 propensity=step.propensity,
             )
             course.asks.append(ask)
@@ -178,7 +193,8 @@ class Dispatcher:
                 tasks = {ask.task: ask for ask in live if ask.task is not None}
                 done, _ = await asyncio.wait(tasks, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    task.result()
+                    if not task.cancelled():  # one that was outrun tells nothing
+                        task.result()
                 for ask in sorted((tasks[task] for task in done), key=lambda a: a.number):
                     self._settle(course, ask)
         finally:
@@ -189,17 +205,35 @@ class Dispatcher:
         backend = self._service.backends[ask.candidate]
         self.health.begin(ask.candidate)
 
+        joint = Joint(ask.continues) if course.stream and ask.continues is not None else None
+
         async def send(chunk: Chunk) -> None:
-            await deliver(course, ask, chunk)
+            self._outrun(course, ask)
+            for piece in joint.fit(chunk) if joint else (chunk,):
+                await deliver(course, ask, piece)
 
         await run_ask(ask, backend, stream=course.stream, deliver=send if ask.deliver else None)
+        if joint is not None and ask.delivered:
+            for piece in joint.rest():
+                await deliver(course, ask, piece)
+            ask.dropped = joint.dropped
+
+    def _outrun(self, course: Course, ask: LiveAsk) -> None:
+        """The first of several that may deliver has something to say: the others are closed unheard.
+
+        Nothing is awaited here, so that no other can begin to deliver in between.
+        """
+        for other in course.asks:
+            if other is not ask and other.deliver and other.status == "open" and other.task is not None:
+                other.task.cancel()
 
     def _settle(self, course: Course, ask: LiveAsk) -> None:
         if ask.status == "answered" and not ask.deliver:
             course.settle(ask, *ask_value(ask, course.situation.query))
         else:
             course.settle(ask)
-        self.health.note(ask.candidate, ask.error)
+        if ask.status != "cancelled":
+            self.health.note(ask.candidate, ask.error)
 
     async def _finish(self, course: Course, step: Finish, deliver: Deliver) -> None:
         if step.answer is None:
@@ -243,7 +277,7 @@ def _broken(course: Course) -> bool:
 
 
 def _refuse_second_delivery(course: Course, step: Ask) -> None:
-    if len(step.candidates) > 1 or any(ask.status == "open" and ask.deliver for ask in course.asks):
+    if any(ask.status == "open" and ask.delivered for ask in course.asks):
         raise HerdwiseError(f"policy {course.policy!r} would deliver two answers at once.")
     if course.stream and course.delivered is not None and step.continue_from is None:
         raise HerdwiseError(f"policy {course.policy!r} would deliver a second answer after part of a first.")
@@ -251,11 +285,11 @@ def _refuse_second_delivery(course: Course, step: Ask) -> None:
 
 def _body(course: Course, step: Ask) -> Mapping[str, Any]:
     """The request for this step's asks; the client's own object where nothing is changed."""
-    if step.messages is None and step.sampling is None and step.continue_from is None:
+    if step.messages is None and step.sampling is None and not step.continue_from:
         return course.body
     body = dict(course.body)
     messages: Sequence[Any] = list(step.messages) if step.messages is not None else body["messages"]
-    if step.continue_from is not None:
+    if step.continue_from:
         # Works with every chat API; only some can be made to go on from a last assistant message.
         messages = [
             *messages,

@@ -40,6 +40,7 @@ class RequestGoals(msgspec.Struct, forbid_unknown_fields=True):
     cost_kind: CostKind | UnsetType = UNSET
     min_quality: _Fraction | UnsetType | None = UNSET
     generalist: str | UnsetType | None = UNSET
+    switch_margin: _Weight | UnsetType = UNSET
     max_calls: Annotated[int, Meta(ge=1)] | UnsetType | None = UNSET
     max_seconds: _Limit = UNSET
     max_total_usd: _Limit = UNSET
@@ -62,6 +63,7 @@ _GOALS = (
     "cost_kind",
     "min_quality",
     "generalist",
+    "switch_margin",
     "max_calls",
     "max_seconds",
     "max_total_usd",
