@@ -11,10 +11,14 @@ import numpy as np
 from herdwise.core.errors import ArtefactError, InputError
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.core.query import CHARS_PER_TOKEN
-from herdwise.prediction.least_squares import solve
+from herdwise.prediction.least_squares import MISSING, solve
+from herdwise.prediction.log_lines import Design, LogLines
+from herdwise.prediction.resources_quantiles import at_level
+from herdwise.prediction.resources_spread import ResourceSpread
 
 KINDS = ("cost_usd", "latency_s", "output_tokens")
-_ARRAYS = ("weights_", "length_weights_", "offset_", "low_", "high_", "length_range_")
+#: Groups of candidates that ran the same queries, beyond which each gets the fewer directions.
+_MANY_GROUPS, _FEW_DIRECTIONS = 64, 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +37,25 @@ class Resources:
 
 
 class ResourcePredictor:
-    """Ridge on the logarithm of what was recorded, brought back to the recorded mean.
+    """Ridge on the logarithm of what was recorded, brought back to the recorded mean, with quantiles.
 
-    Features are the logarithm of the input's length and the leading directions of the query vectors. The
+    Features are the logarithm of the input's length and the leading directions of the query vectors.
+    Candidates that ran the same queries are fitted together (see ``least_squares``). The
     exponential of a mean logarithm is too low as an expectation, so each candidate's predictions are
     scaled until their mean over the training rows is the recorded mean (ratio smearing, after Duan 1983).
     Predictions stay within what was recorded for the candidate. A candidate with fewer than ``min_rows``
     recorded values gets their plain mean; one without any stays NaN.
 
+    What a call takes at most with a stated probability comes from left-out residuals: ``resources_spread``.
+
     Args:
         n_directions: principal directions of the query vectors.
         min_rows: recorded values from which a candidate is learned rather than averaged.
+        max_rows: of each candidate's recorded values, as many are learned from, drawn at random.
     """
 
-    def __init__(self, n_directions: int = 16, min_rows: int = 30) -> None:
-        self.n_directions, self.min_rows = n_directions, min_rows
+    def __init__(self, n_directions: int = 96, min_rows: int = 30, max_rows: int = 20_000) -> None:
+        self.n_directions, self.min_rows, self.max_rows = n_directions, min_rows, max_rows
 
     def fit(self, X: np.ndarray, input_tokens: np.ndarray, table: OutcomeTable) -> Self:
         """Learn from the recorded columns ``cost_usd``, ``latency_s`` and ``output_tokens``.
@@ -67,68 +75,83 @@ class ResourcePredictor:
             raise InputError(
                 f"X {X.shape} and {len(input_tokens)} lengths do not fit {table.n_queries} queries."
             )
-        n_features, n_candidates = X.shape[1], table.n_candidates
-        recorded = [_recorded(table, kind) for kind in KINDS]
+        d, m = X.shape[1], table.n_candidates
         length = np.log1p(np.maximum(np.asarray(input_tokens, dtype=np.float64), 0.0)).astype(np.float32)
         self.length_range_ = np.array([length.min(), length.max()]) if len(X) else np.zeros(2)
-        directions, centre = _principal(X, self.n_directions)
-        scores = (X - centre) @ directions
-        spread = float(scores[:, 0].std()) if scores.size else 0.0
-        directions = directions / max(spread, 1e-6)
-        features = np.concatenate([scores / max(spread, 1e-6), _standard(length)[:, None]], axis=1)
-        shape = (len(KINDS), n_candidates)
-        self.weights_ = np.zeros((n_features, *shape), dtype=np.float32)
-        self.length_weights_ = np.zeros(shape)
-        self.offset_, self.low_, self.high_ = (np.full(shape, np.nan) for _ in range(3))
-        for kind, value in enumerate(recorded):
-            for j in range(n_candidates):
-                rows = np.isfinite(value[:, j])
-                if not rows.any():
-                    continue
-                seen = np.maximum(value[rows, j].astype(np.float64), 0.0)
-                mean = float(seen.mean())
-                positive = seen[seen > 0]
-                # Zeros (a free call, an empty answer) enter the logarithm as a thousandth of the median.
-                floor = 1e-3 * float(np.median(positive)) if positive.size else 1e-12
-                self.low_[kind, j], self.high_[kind, j] = np.log(floor), np.log(max(seen.max(), floor))
-                if rows.sum() < self.min_rows or not positive.size:
-                    self.offset_[kind, j] = np.log(max(mean, floor))
-                    continue
-                target = np.log(np.maximum(seen, floor))
-                fit = solve(features[rows], target[:, None], np.array([target.mean()]))
-                plain = np.clip(
-                    features[rows] @ fit.weights[:, 0] + fit.offset[0], target.min(), target.max()
-                ).astype(np.float64)
-                smear = np.log(mean / np.exp(plain).mean())
-                weights, on_length = fit.weights[:-1, 0], float(fit.weights[-1, 0])
-                middle, width = float(length.mean()), max(float(length.std()), 1e-6)
-                self.weights_[:, kind, j] = directions @ weights
-                self.length_weights_[kind, j] = on_length / width
-                self.offset_[kind, j] = (
-                    fit.offset[0]
-                    + smear
-                    - on_length * middle / width
-                    - float((centre @ directions) @ weights)
-                )
+        design = Design(X, length, self.n_directions)
+        self._lines = LogLines.unknown(d, len(KINDS), m)
+        self._spread = ResourceSpread(d, len(KINDS), m)
+        drawn = np.random.default_rng(0).permutation(len(X))
+        for kind, name in enumerate(KINDS):
+            self._fit_kind(kind, _recorded(table, name), design, drawn)
         return self._prepared()
+
+    def _fit_kind(self, kind: int, value: np.ndarray, design: Design, drawn: np.ndarray) -> None:
+        lines, known = self._lines, np.isfinite(value)
+        count = known.sum(axis=0)
+        floors = np.full(value.shape[1], 1e-12)
+        learned: list[int] = []
+        for j in np.flatnonzero(count).tolist():
+            seen = np.maximum(value[known[:, j], j].astype(np.float64), 0.0)
+            positive = seen[seen > 0]
+            # Zeros (a free call, an empty answer) enter the logarithm as a thousandth of the median.
+            floors[j] = 1e-3 * float(np.median(positive)) if positive.size else 1e-12
+            lines.low[kind, j] = np.log(floors[j])
+            lines.high[kind, j] = np.log(max(seen.max(), floors[j]))
+            lines.offset[kind, j] = np.log(max(float(seen.mean()), floors[j]))
+            if count[j] >= self.min_rows and positive.size:
+                learned.append(j)
+
+        def logarithms(rows: np.ndarray, columns: list[int]) -> np.ndarray:
+            return np.asarray(np.log(np.maximum(value[rows][:, columns].astype(np.float64), floors[columns])))
+
+        together = _ran_together(known, learned)
+        n_directions = self.n_directions if len(together) <= _MANY_GROUPS else _FEW_DIRECTIONS
+        told: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        for columns in together:
+            rows = drawn[known[drawn][:, columns].any(axis=1)][: self.max_rows]
+            target = logarithms(rows, columns)
+            features = design.features(rows, n_directions)
+            centre = self._fit_lines(kind, columns, target, features, design)
+            z = self._spread.fit_scale(kind, columns, target - centre, features, design)
+            for place, column in enumerate(columns):
+                there = np.isfinite(target[:, place])
+                told[column] = centre[there, place], z[there, place], target[there, place]
+        few = [j for j in np.flatnonzero(count).tolist() if j not in told]
+        own = {j: logarithms(np.flatnonzero(known[:, j]), [j])[:, 0] for j in few}
+        self._spread.fit_quantiles(kind, told, own)
+
+    def _fit_lines(
+        self, kind: int, columns: list[int], target: np.ndarray, features: np.ndarray, design: Design
+    ) -> np.ndarray:
+        """Fill the lines of some candidates; left-out predictions of their logarithms."""
+        least, most = np.nanmin(target, axis=0), np.nanmax(target, axis=0)
+        fit = solve(features, target, np.nanmean(target, axis=0))
+        plain = np.clip(features @ fit.weights + fit.offset, least, most).astype(np.float64)
+        plain[np.isnan(target)] = np.nan
+        smear = np.log(np.nanmean(np.exp(target), axis=0) / np.nanmean(np.exp(plain), axis=0))
+        design.fold(self._lines, kind, columns, fit.weights, fit.offset + smear)
+        self._spread.smear_[kind, columns] = smear
+        return np.asarray(np.clip(fit.left_out, least, most))
 
     def _prepared(self) -> Self:
         """Lay the parts of the recorded kinds side by side, so that a decision is one product."""
-        self._kinds = [k for k in range(len(KINDS)) if np.isfinite(self.offset_[k]).any()]
-        flat = self.weights_[:, self._kinds].reshape(len(self.weights_), -1)
+        lines = self._lines
+        self._kinds = [k for k in range(len(KINDS)) if np.isfinite(lines.offset[k]).any()]
+        flat = lines.weights[:, self._kinds].reshape(len(lines.weights), -1)
         self._weights = np.ascontiguousarray(flat, dtype=np.float32)
-        rest = (self.length_weights_, self.offset_, self.low_, self.high_)
+        rest = (lines.on_length, lines.offset, lines.low, lines.high)
         self._on_length, self._offset, self._low, self._high = (a[self._kinds].ravel() for a in rest)
         return self
 
     @property
     def n_candidates(self) -> int:
         """Number of candidates."""
-        return int(self.offset_.shape[1])
+        return int(self._lines.offset.shape[1])
 
     def known(self) -> dict[str, np.ndarray]:
         """For each of ``KINDS`` which candidates it was learned for, ``(m,)`` bool."""
-        return {kind: np.isfinite(self.offset_[i]) for i, kind in enumerate(KINDS)}
+        return {kind: np.isfinite(self._lines.offset[i]) for i, kind in enumerate(KINDS)}
 
     def predict(
         self,
@@ -150,9 +173,9 @@ class ResourcePredictor:
         Raises:
             InputError: when X does not have the training data's features.
         """
-        if X.ndim != 2 or X.shape[1] != len(self.weights_):
+        if X.ndim != 2 or X.shape[1] != len(self._weights):
             raise InputError(
-                f"X {X.shape} does not have the {len(self.weights_)} features of the training data."
+                f"X {X.shape} does not have the {len(self._weights)} features of the training data."
             )
         tokens = np.asarray(input_tokens, dtype=np.float64)[:, None]
         return self._resources(X @ self._weights, tokens, input_usd_per_mtok, output_usd_per_mtok)
@@ -172,39 +195,84 @@ class ResourcePredictor:
     def _resources(
         self, projected: np.ndarray, tokens: Any, input_price: np.ndarray, output_price: np.ndarray
     ) -> Resources:
-        length = np.minimum(np.maximum(np.log1p(tokens), self.length_range_[0]), self.length_range_[1])
-        logarithm = projected + length * self._on_length + self._offset
+        logarithm = projected + self._length(tokens) * self._on_length + self._offset
         value = np.exp(np.minimum(np.maximum(logarithm, self._low), self._high))
         m = self.n_candidates
         parts: list[np.ndarray] = [np.full((*value.shape[:-1], m), np.nan) for _ in KINDS]
         for place, kind in enumerate(self._kinds):
             parts[kind] = value[..., place * m : (place + 1) * m]
         cost, latency, output = parts
-        # Free output costs nothing, however long: its length need not be known.
-        priced = (tokens * input_price + np.where(output_price == 0.0, 0.0, output * output_price)) * 1e-6
-        return Resources(np.where(np.isnan(cost), priced, cost), latency, output)
+        return Resources(
+            np.where(np.isnan(cost), priced(tokens, output, input_price, output_price), cost),
+            latency,
+            output,
+        )
+
+    def _length(self, tokens: Any) -> Any:
+        return np.minimum(np.maximum(np.log1p(tokens), self.length_range_[0]), self.length_range_[1])
+
+    def quantile(self, x: np.ndarray, input_tokens: Any, kind: str, probability: float) -> np.ndarray:
+        """What a call takes at most, with a probability; of what was recorded alone, prices play no part.
+
+        Args:
+            x: ``(d,)`` a query vector, or ``(n, d)``.
+            input_tokens: its prompt's length; for many, ``(n, 1)``.
+            kind: one of ``KINDS``.
+            probability: 0.01 to 0.99.
+
+        Returns:
+            ``(m,)`` or ``(n, m)``; NaN where the distribution is unknown.
+        """
+        number, m = KINDS.index(kind), self.n_candidates
+        if number not in self._kinds:
+            return np.full((*x.shape[:-1], m), np.nan)
+        lines, length = self._lines, self._length(input_tokens)
+        place = self._kinds.index(number) * m
+        low, high = lines.low[number], lines.high[number]
+        centre = x @ self._weights[:, place : place + m] + length * lines.on_length[number]
+        centre = np.minimum(np.maximum(centre + (lines.offset - self._spread.smear_)[number], low), high)
+        logarithm = self._spread.quantile(number, centre, x, length, probability)
+        return np.asarray(np.exp(np.minimum(np.maximum(logarithm, low), high)))
+
+    def relative_quantile(self, kind: str, probability: float) -> float:
+        """What a call takes at most, as a multiple of its candidate's mean, over all candidates; or NaN."""
+        return float(np.exp(at_level(self._spread.relative_[KINDS.index(kind)], probability)))
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Options as JSON values, and fitted arrays."""
-        options = {"n_directions": self.n_directions, "min_rows": self.min_rows}
-        return options, {name: np.asarray(getattr(self, name)) for name in _ARRAYS}
+        options = {
+            "n_directions": self.n_directions,
+            "min_rows": self.min_rows,
+            "max_rows": self.max_rows,
+        }
+        arrays = {**self._lines.arrays(), "length_range_": self.length_range_, **self._spread.state()}
+        return options, arrays
 
     @classmethod
     def from_state(cls, options: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
-        """Rebuild from ``state``.
+        """Rebuild from ``state``. Saved before there were quantiles, it predicts the same without them.
 
         Raises:
             ArtefactError: when an array is missing.
         """
         predictor = cls(**options)
-        for name in _ARRAYS:
-            if name not in arrays:
-                raise ArtefactError(
-                    f"the saved resource predictor lacks the array {name!r}.",
-                    remedy="Train the router again.",
-                )
-            setattr(predictor, name, np.asarray(arrays[name]))
+        try:
+            predictor._lines = LogLines.of(arrays)
+            predictor.length_range_ = np.asarray(arrays["length_range_"])
+            shape = predictor._lines.weights.shape
+            predictor._spread = ResourceSpread.from_state(arrays, *shape)
+        except KeyError as error:
+            raise ArtefactError(
+                f"the saved resource predictor lacks the array {error}.", remedy="Train the router again."
+            ) from error
         return predictor._prepared()
+
+
+def priced(tokens: Any, output: np.ndarray, input_price: np.ndarray, output_price: np.ndarray) -> np.ndarray:
+    """Price times tokens, USD; free output costs nothing, however long: its length need not be known."""
+    return np.asarray(
+        (tokens * input_price + np.where(output_price == 0.0, 0.0, output * output_price)) * 1e-6
+    )
 
 
 def _recorded(table: OutcomeTable, kind: str) -> np.ndarray:
@@ -216,15 +284,10 @@ def _recorded(table: OutcomeTable, kind: str) -> np.ndarray:
     return value
 
 
-def _principal(X: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The ``count`` leading principal directions ``(d, count)``, and the centre ``(d,)``."""
-    centre = X.mean(axis=0)
-    centred = X - centre
-    _, basis = np.linalg.eigh((centred.T @ centred).astype(np.float64))
-    return basis[:, ::-1][:, :count].astype(np.float32), centre
-
-
-def _standard(value: np.ndarray) -> np.ndarray:
-    """Zero mean, unit deviation."""
-    scaled: np.ndarray = (value - value.mean()) / max(float(value.std()), 1e-6)
-    return scaled
+def _ran_together(known: np.ndarray, columns: list[int]) -> list[list[int]]:
+    """Columns known in nearly all rows, and each set of others known in the same rows."""
+    groups: dict[bytes, list[int]] = {}
+    for j in columns:
+        nearly = known[:, j].mean() >= 1.0 - MISSING
+        groups.setdefault(b"" if nearly else np.packbits(known[:, j]).tobytes(), []).append(j)
+    return list(groups.values())
