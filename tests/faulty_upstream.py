@@ -520,6 +520,50 @@ async def error_event(x: Exchange, *, after: int = 2) -> None:
         x.whole({"error": error})
 
 
+async def says(
+    x: Exchange,
+    *,
+    deltas: Sequence[Mapping[str, Any]] = ({"content": "Hi"},),
+    reason: str = "stop",
+    used: Mapping[str, Any] | None = None,
+    **of_choice: Any,
+) -> None:
+    """Just these deltas, or the message that they make; ``of_choice`` stands beside the finish reason."""
+    used = used or usage(7, 5)
+    if not x.streaming:
+        choice = {"index": 0, "message": joined(deltas), "finish_reason": reason, **of_choice}
+        x.whole(x.completion(choices=[choice], usage=used))
+        return
+    x.open_stream()
+    x.event(x.chunk({"role": "assistant", "content": ""}))
+    for delta in deltas:
+        x.event(x.chunk(delta))
+    last = x.chunk({}, reason)
+    last["choices"][0].update(of_choice)
+    x.event(last)
+    if (x.request.body.get("stream_options") or {}).get("include_usage"):
+        x.event({**x.frame("chat.completion.chunk"), "choices": [], "usage": used})
+    x.event("[DONE]")
+    x.end_stream()
+
+
+def joined(deltas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The message that a stream's deltas make."""
+    message: dict[str, Any] = {"role": "assistant", "content": None}
+    calls: dict[int, dict[str, Any]] = {}
+    for delta in deltas:
+        for key, value in delta.items():
+            if key != "tool_calls":
+                message[key] = (message.get(key) or type(value)()) + value
+        for piece in delta.get("tool_calls", ()):
+            function = {"name": "", "arguments": ""}
+            call = calls.setdefault(piece["index"], {"type": "function", "function": function})
+            call["id"] = piece.get("id") or call.get("id")
+            for key, value in piece.get("function", {}).items():
+                call["function"][key] += value
+    return {**message, "tool_calls": list(calls.values())} if calls else message
+
+
 async def not_http(x: Exchange) -> None:
     x.send(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
     x.shut()
@@ -532,7 +576,7 @@ BEHAVIOURS: dict[str, Callable[..., Awaitable[None]]] = {
         *(reset_mid_stream, close_mid_stream, end_mid_stream, rate_limited, overloaded, server_error),
         *(html_error, redirect, context_length_exceeded, key_refused, truncated_json, malformed_sse),
         *(wrong_content_type, wrong_charset, huge_body, slow_bytes, empty_answer, empty_body, no_choices),
-        *(no_finish_reason, no_done, hang_after_done, no_content_type, error_event, not_http),
+        *(no_finish_reason, no_done, hang_after_done, no_content_type, error_event, says, not_http),
     )
 }
 

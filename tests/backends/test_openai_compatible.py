@@ -77,6 +77,7 @@ OUTCOMES: dict[str, tuple[type | None, type | None]] = {
     "hang_after_done": (None, None),
     "no_content_type": (None, None),
     "error_event": (UpstreamStatusError, UpstreamStatusError),
+    "says": (None, None),
     "not_http": (BadResponseError, BadResponseError),
 }
 

@@ -25,11 +25,12 @@ from herdwise.serving.wire.api import Api
 from herdwise.serving.wire.errors import from_exception, wire_error
 from herdwise.serving.wire.openai_completions import Completions
 from herdwise.serving.wire.openai_reply import ChatCompletions
+from herdwise.serving.wire.openai_responses import Responses
 
 logger = logging.getLogger(__name__)
 
 #: The APIs in front of the herd. All of them are routed, carried out and recorded alike.
-APIS: tuple[type[Api], ...] = (ChatCompletions, Messages, Completions)
+APIS: tuple[type[Api], ...] = (ChatCompletions, Responses, Messages, Completions)
 
 
 def create_app(service: Service) -> ASGIApp:

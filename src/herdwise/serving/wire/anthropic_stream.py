@@ -6,10 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from herdwise.serving.wire.anthropic_reply import error_body, frame, stop_reason, thoughts, usage
-from herdwise.serving.wire.api import Writer, chat_usage, named_event
+from herdwise.serving.wire.api import Writer, chat_usage, is_json, named_event
 from herdwise.serving.wire.errors import WireError
 from herdwise.serving.wire.openai_chat import ChatRequest, content_text
 
@@ -91,7 +89,7 @@ class MessageWriter(Writer):
         blocks = thoughts(delta)
         text = content_text(delta.get("content")) or content_text(delta.get("refusal"))
         current = None if self._current is None else self._calls[self._current]
-        if (blocks or text) and current is not None and not _whole(current.arguments):
+        if (blocks or text) and current is not None and not is_json(current.arguments):
             self._held.append({key: value for key, value in delta.items() if key != "tool_calls"})
             blocks, text = [], ""
         for block in blocks:
@@ -130,7 +128,7 @@ class MessageWriter(Writer):
             self._tell(out, more)
             return
         current = None if self._current is None else self._calls[self._current]
-        if (current is None or _whole(current.arguments)) and call.name and not call.open:
+        if (current is None or is_json(current.arguments)) and call.name and not call.open:
             self._start(out, number, call)
 
     def _start(self, out: list[bytes], number: int, call: _Call) -> None:
@@ -165,12 +163,3 @@ class MessageWriter(Writer):
         if self._kind:
             out.append(named_event({"type": "content_block_stop", "index": self._index}))
         self._kind, self._signed = "", False
-
-
-def _whole(arguments: str) -> bool:
-    """Whether a call's arguments are complete JSON."""
-    try:
-        msgspec.json.decode(arguments)
-    except (msgspec.MsgspecError, UnicodeError):
-        return False
-    return True

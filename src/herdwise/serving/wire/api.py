@@ -88,6 +88,15 @@ def named_event(body: Mapping[str, Any]) -> bytes:
     return f"event: {body['type']}\ndata: ".encode() + encode(body) + b"\n\n"
 
 
+def is_json(text: str) -> bool:
+    """Whether a text, such as a tool call's arguments so far, is complete JSON."""
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
+    return True
+
+
 def chat_usage(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The ``usage`` of an inner answer or chunk, where it states any."""
     usage = body.get("usage")
