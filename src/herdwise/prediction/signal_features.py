@@ -22,22 +22,24 @@ SIGNALS = (
     "hedges",
     *LOGPROB_COLUMNS,
 )
+#: Columns that may hold the length of an answer, the first that is recorded counts.
+LENGTHS = ("output_chars", "output_tokens")
 #: More hedges than this say no more.
 _MOST_HEDGES = 3
 _LEAST_P = 0.02
 
 
-def signal_row(signals: Signals, length: float) -> np.ndarray:
+def signal_row(signals: Signals, length: float | None) -> np.ndarray:
     """Signals of one answer, ``(len(SIGNALS),)`` float32, NaN = unknown.
 
     Args:
         signals: what was read of it.
-        length: of the whole completion, in characters (``output_chars`` where it is recorded).
+        length: of the whole completion, in the unit of one of ``LENGTHS``.
     """
     tokens = signals.logprobs
     return np.array(
         [
-            math.log(length) if length > 0 else math.nan,
+            math.log(length) if length else math.nan,
             math.nan if signals.truncated is None else float(signals.truncated),
             float(signals.unclosed),
             signals.repetition,
@@ -55,17 +57,23 @@ def signal_row(signals: Signals, length: float) -> np.ndarray:
     )
 
 
+def recorded_length(table: OutcomeTable, completions: Mapping[tuple[str, str], str] | None) -> str | None:
+    """Which of ``LENGTHS`` a table's answers can be measured in, None = neither."""
+    known = [name for name in LENGTHS if table.has(name) or (completions and name == LENGTHS[0])]
+    return known[0] if known else None
+
+
 def signal_matrix(
-    table: OutcomeTable, completions: Mapping[tuple[str, str], str] | None = None
+    table: OutcomeTable,
+    completions: Mapping[tuple[str, str], str] | None = None,
+    length: str | None = LENGTHS[0],
 ) -> np.ndarray:
     """Signals of all recorded answers, ``(n, m, len(SIGNALS))`` float32, NaN = unknown.
 
-    What no text is at hand for is taken from the columns: the length from ``output_chars`` (or, where it
-    was never recorded, ``output_tokens``), logprobs from theirs.
-
     Args:
-        table: outcomes.
+        table: outcomes; its columns of length and logprobs go before what a text tells of them.
         completions: (query id, candidate) -> full text, of those that have one.
+        length: which of ``LENGTHS`` measures an answer, None = none.
     """
     found = np.full((table.n_queries, table.n_candidates, len(SIGNALS)), np.nan, dtype=np.float32)
     if completions:
@@ -75,12 +83,13 @@ def signal_matrix(
         for (query_id, name), text in completions.items():
             i, j = row.get(query_id), column.get(name)
             if i is not None and j is not None:
-                found[i, j] = signal_row(read_signals(text, value=answers[i, j]), len(text))
-    length = next((c for c in ("output_chars", "output_tokens") if table.has(c)), None)
-    if length is not None:
+                found[i, j] = signal_row(
+                    read_signals(text, value=answers[i, j]), len(text) if length == LENGTHS[0] else None
+                )
+    if length is not None and table.has(length):
         known = table.matrix(length)
         with np.errstate(divide="ignore", invalid="ignore"):
-            found[:, :, 0] = np.where(known > 0, np.log(known), np.nan)
+            found[:, :, 0] = np.where(known > 0, np.log(known), found[:, :, 0])
     for name in LOGPROB_COLUMNS:
         if table.has(name):
             known = table.matrix(name)

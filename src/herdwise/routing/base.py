@@ -31,6 +31,7 @@ class Answer:
         value: the extracted answer in normal form, None when none could be read.
         trust: P(right) once seen, None while nothing has learned it.
         latency_s, cost_usd: what it took, None = unknown.
+        evidence: log-odds of being right that its signals add to who said it; 0 = they tell nothing.
     """
 
     ask: int
@@ -40,6 +41,7 @@ class Answer:
     trust: float | None = None
     latency_s: float | None = None
     cost_usd: float | None = None
+    evidence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

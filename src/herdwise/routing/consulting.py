@@ -9,11 +9,14 @@ import numpy as np
 from herdwise.core.decision import COST_KINDS, CostKind
 from herdwise.routing.base import Belief, Cancel, Finish, Situation, Step
 from herdwise.routing.plain_votes import PlainVotes
+from herdwise.routing.weighing import weighed
 
 
 def belief_of(situation: Situation) -> Belief:
     """The learned belief; without one, plain votes by predicted quality."""
-    return situation.belief if situation.belief is not None else PlainVotes.of(situation)
+    if situation.belief is not None:
+        return situation.belief
+    return weighed(PlainVotes.of(situation), situation.answers)
 
 
 def cost_of(situation: Situation, kind: CostKind) -> np.ndarray:

@@ -8,10 +8,13 @@ from importlib.resources import files
 
 import numpy as np
 
+from herdwise.answers.signals import Signals
 from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.decision import Estimates, Goals
 from herdwise.core.errors import UnknownNameError
 from herdwise.core.query import Query
+from herdwise.prediction.signal_features import signal_row
+from herdwise.prediction.signal_worth import SignalWorth
 from herdwise.routing.base import Belief, Situation
 from herdwise.routing.constraints import ANSWER_TOKENS, HerdFacts
 from herdwise.routing.explain import Neighbour
@@ -38,6 +41,7 @@ class DeclaredRouter:
     def __init__(self, herd: Herd) -> None:
         self._herd = herd
         self._facts = HerdFacts(herd)
+        self._worth = SignalWorth()
         self._quality = np.array([declared_quality(c) for c in herd], dtype=np.float64)
 
     @property
@@ -77,6 +81,11 @@ class DeclaredRouter:
         """Nothing was recorded yet, so nothing is believed."""
         del query, estimates
         return None
+
+    def evidence(self, candidate: int, signals: Signals, chars: int, tokens: int | None) -> float:
+        """By priors: nothing was recorded yet. See ``Ranker.evidence``."""
+        del candidate, chars, tokens
+        return self._worth.evidence(-1, signal_row(signals, None))
 
     def explain(self, query: Query, k: int = 5) -> tuple[Neighbour, ...]:
         """Nothing was recorded yet: always empty."""

@@ -6,7 +6,7 @@ are encoded batch by batch and never held all at once, where the table does not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +19,11 @@ from herdwise.encoding.base import ENCODERS, Encoder
 from herdwise.prediction.base import PREDICTORS, Predictor
 from herdwise.prediction.fusion import Fusion
 from herdwise.prediction.resources import ResourcePredictor
+from herdwise.prediction.signal_worth import SignalWorth
 from herdwise.routing.facts import TrainingFacts
 from herdwise.routing.fusing import has_answers, learn_fusion
 from herdwise.routing.neighbours import Neighbours
+from herdwise.routing.weighing import learn_worth
 
 #: Called with (stage, done, total) while a router learns.
 Progress = Callable[[str, int, int], None]
@@ -47,6 +49,7 @@ class Learned:
     resources: ResourcePredictor
     facts: TrainingFacts
     fusion: Fusion | None
+    worth: SignalWorth
     neighbours: Neighbours | None
 
 
@@ -59,6 +62,7 @@ def learn(
     seed: int,
     keep_texts: bool,
     fusion: bool,
+    completions: Mapping[tuple[str, str], str] | None,
     progress: Progress | None,
 ) -> Learned:
     """See ``Router.fit``.
@@ -76,7 +80,17 @@ def learn(
     coder = ENCODERS.create(encoder) if isinstance(encoder, str) else encoder
     learner = PREDICTORS.create(predictor) if isinstance(predictor, str) else predictor
     with threadpool_limits(1 if table.n_queries < _FEW else None, user_api="blas"):
-        return _learn(table, coder, learner, quality_column, seed, keep_texts, fusion, progress or _silent)
+        return _learn(
+            table,
+            coder,
+            learner,
+            quality_column,
+            seed,
+            keep_texts,
+            fusion,
+            completions,
+            progress or _silent,
+        )
 
 
 def _learn(
@@ -87,6 +101,7 @@ def _learn(
     seed: int,
     keep_texts: bool,
     with_fusion: bool,
+    completions: Mapping[tuple[str, str], str] | None,
     report: Progress,
 ) -> Learned:
     encoder.fit(table.texts)
@@ -99,13 +114,16 @@ def _learn(
         report("learn fusion", 0, 1)
         fusion = learn_fusion(predictor, X, table, quality_column, seed)
         report("learn fusion", 1, 1)
+    report("learn what signals are worth", 0, 1)
+    worth = learn_worth(predictor, X, table, quality_column, seed, completions)
+    report("learn what signals are worth", 1, 1)
     predictor.left_out_ = None  # as large as the outcomes, and not needed again
     neighbours = Neighbours.fit(X, table, quality_column, seed=seed) if keep_texts else None
     facts = TrainingFacts.of(table, quality_column)
     report("learn cost and length", 0, 1)
     resources = ResourcePredictor().fit(X, tokens, table)
     report("learn cost and length", 1, 1)
-    return Learned(table, encoder, predictor, resources, facts, fusion, neighbours)
+    return Learned(table, encoder, predictor, resources, facts, fusion, worth, neighbours)
 
 
 def _encoded(table: OutcomeTable, encoder: Encoder, report: Progress) -> tuple[np.ndarray, np.ndarray]:

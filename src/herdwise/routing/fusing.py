@@ -43,7 +43,7 @@ def learn_fusion(
     quality = table.matrix(quality_column)
     predicted = predictor.left_out_
     if predicted is None:
-        predicted = _in_folds(predictor, X, quality, seed)
+        predicted = left_out_predictions(predictor, X, quality, seed)
     if table.n_queries > MOST_QUERIES:
         rows = np.sort(np.random.default_rng(seed).choice(table.n_queries, MOST_QUERIES, replace=False))
         quality, predicted, table = quality[rows], predicted[rows], table.take(rows)
@@ -65,7 +65,8 @@ def served_belief(fusion: Fusion, source: np.ndarray, text: str, quality: np.nda
     return ServedBelief(fusion.belief(predicted, text), columns, np.asarray(quality, dtype=np.float64))
 
 
-def _in_folds(predictor: Predictor, X: np.ndarray, quality: np.ndarray, seed: int) -> np.ndarray:
+def left_out_predictions(predictor: Predictor, X: np.ndarray, quality: np.ndarray, seed: int) -> np.ndarray:
+    """Predictions ``(n, m)`` of each row by a fit without it, in folds."""
     fold = np.random.default_rng(seed).permutation(len(X)) % min(_FOLDS, len(X))
     left_out = np.tile(predictor.means_, (len(X), 1))
     options, _ = predictor.state()

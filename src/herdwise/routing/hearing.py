@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
 from herdwise.answers.agree import same_answer
@@ -11,6 +13,7 @@ from herdwise.answers.options import options_of
 from herdwise.answers.refusal import read_refusal
 from herdwise.core.query import Query
 from herdwise.routing.base import Answer, Belief, Failure
+from herdwise.routing.weighing import weighed
 
 #: Why an answer is none -> what is said of it.
 MISSING = {
@@ -67,6 +70,7 @@ def hear(
     text: str = "",
     latency_s: float | None = None,
     cost_usd: float | None = None,
+    evidence: float = 0.0,
 ) -> tuple[Answer | Failure, Belief | None]:
     """One answer that came back: what the policy is told of it, and the belief after it.
 
@@ -77,17 +81,21 @@ def hear(
         answers: those heard before it.
         ask, candidate: the ask's number and the candidate's position.
         value, missing: as ``read_value`` gives them; both empty where answers can't be told apart.
-        text, latency_s, cost_usd: see ``Answer``.
+        text, latency_s, cost_usd, evidence: see ``Answer``.
     """
     if missing:
-        told = Failure(ask, candidate, missing, MISSING[missing], returnable=bool(text) or missing != "empty")
-        return told, None if belief is None else belief.observe(candidate, None)
-    trust: float | None = None
-    if value is not None:
-        value = _wording(value, answers)
-        belief = None if belief is None else belief.observe(candidate, value)
-        trust = None if belief is None else belief.trust(candidate)
-    return Answer(ask, candidate, text, value, trust, latency_s, cost_usd), belief
+        failure = Failure(
+            ask, candidate, missing, MISSING[missing], returnable=bool(text) or missing != "empty"
+        )
+        return failure, None if belief is None else belief.observe(candidate, None)
+    if value is None:
+        return Answer(ask, candidate, text, None, None, latency_s, cost_usd), belief
+    value = _wording(value, answers)
+    told = Answer(ask, candidate, text, value, None, latency_s, cost_usd, evidence)
+    if belief is None:
+        return told, None
+    belief = weighed(belief.observe(candidate, value), [*answers, told])
+    return replace(told, trust=belief.trust(candidate)), belief
 
 
 def _wording(value: str, answers: list[Answer]) -> str:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from herdwise.answers.signals import Signals
 from herdwise.core.candidate import Herd
 from herdwise.core.decision import Estimates, Goals
 from herdwise.core.query import Query
@@ -45,6 +46,15 @@ class Ranker(Protocol):
 
     def belief(self, query: Query, estimates: Estimates) -> Belief | None:
         """What is believed of a query's answers before any came; None where no fusion was learned."""
+
+    def evidence(self, candidate: int, signals: Signals, chars: int, tokens: int | None) -> float:
+        """Log-odds of being right that the signals of a candidate's answer add; 0 = they tell nothing.
+
+        Args:
+            candidate: position in the herd.
+            signals: what was read of it.
+            chars, tokens: length of the whole completion; None = not stated.
+        """
 
     def explain(self, query: Query, k: int = 5) -> tuple[Neighbour, ...]:
         """The nearest recorded queries; empty where none are kept."""

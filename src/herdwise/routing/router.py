@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
+from herdwise.answers.signals import Signals
 from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.decision import Estimates, Goals
 from herdwise.core.outcomes import OutcomeTable
@@ -18,6 +19,8 @@ from herdwise.encoding.base import Encoder
 from herdwise.prediction.base import Predictor
 from herdwise.prediction.fusion import Fusion
 from herdwise.prediction.resources import ResourcePredictor
+from herdwise.prediction.signal_features import signal_matrix, signal_row
+from herdwise.prediction.signal_worth import SignalWorth
 from herdwise.routing.adapting import adapting
 from herdwise.routing.admitted import Admitted
 from herdwise.routing.base import Belief, Situation
@@ -52,6 +55,7 @@ class Router:
         constant: ``(len(herd),)`` declared quality of those without a source, NaN elsewhere.
         admitted: the candidates enlisted from a few outcomes.
         fusion: what recorded answers taught, None where there were none.
+        worth: what the signals of recorded answers taught; priors where there were none.
     """
 
     herd: Herd
@@ -65,6 +69,7 @@ class Router:
     constant: np.ndarray
     admitted: Admitted | None = None
     fusion: Fusion | None = None
+    worth: SignalWorth = field(default_factory=SignalWorth)
     seed: int = 0
     _neighbours: Callable[[], Neighbours | None] = field(default=lambda: None, repr=False)
 
@@ -79,6 +84,7 @@ class Router:
         seed: int = 0,
         keep_texts: bool = True,
         fusion: bool = True,
+        completions: Mapping[tuple[str, str], str] | None = None,
         progress: Progress | None = None,
     ) -> Self:
         """Learn from a table of outcomes (a training split).
@@ -91,6 +97,7 @@ class Router:
             quality_column: "quality" or "correct".
             keep_texts: keep the beginnings of the queries, so that decisions can be explained by them.
             fusion: learn what answers are worth, where the table records them; policies that consult need it.
+            completions: (query id, candidate) -> full text of answers, whose signals are learned from.
             progress: called with (stage, done, total).
 
         Raises:
@@ -104,6 +111,7 @@ class Router:
             seed=seed,
             keep_texts=keep_texts,
             fusion=fusion,
+            completions=completions,
             progress=progress,
         )
         herd, near = learned.table.herd, learned.neighbours
@@ -118,6 +126,7 @@ class Router:
             source=np.arange(len(herd)),
             constant=np.full(len(herd), np.nan),
             fusion=learned.fusion,
+            worth=learned.worth,
             seed=seed,
             _neighbours=lambda: near,
         )
@@ -231,6 +240,17 @@ class Router:
         if self.fusion is None:
             return None
         return served_belief(self.fusion, self.source, query.text, estimates.quality)
+
+    def evidence(self, candidate: int, signals: Signals, chars: int, tokens: int | None) -> float:
+        """See ``Ranker.evidence``."""
+        length = {"output_chars": chars, "output_tokens": tokens}.get(self.worth.length_ or "")
+        return self.worth.evidence(int(self.source[candidate]), signal_row(signals, length))
+
+    def evidences(
+        self, table: OutcomeTable, completions: Mapping[tuple[str, str], str] | None = None
+    ) -> np.ndarray:
+        """Evidence of all answers of a table of this herd, ``(n, m)``; 0 where nothing is on record."""
+        return self.worth.evidences(signal_matrix(table, completions, self.worth.length_), self.source)
 
     def explain(self, query: Query, k: int = 5) -> tuple[Neighbour, ...]:
         """The nearest recorded queries, with the outcomes of this herd."""

@@ -16,6 +16,7 @@ from herdwise.encoding.base import ENCODERS
 from herdwise.prediction.base import PREDICTORS
 from herdwise.prediction.fusion import Fusion
 from herdwise.prediction.resources import ResourcePredictor
+from herdwise.prediction.signal_worth import SignalWorth
 from herdwise.routing.admitted import Admitted
 from herdwise.routing.facts import TrainingFacts
 from herdwise.routing.manifest import candidate_from_json, candidate_to_json
@@ -54,6 +55,8 @@ def save_router(router: Router, path: str | os.PathLike[str], figures: dict[str,
     if router.fusion is not None:
         taken, arrays["fusion"] = router.fusion.state()
         manifest["fusion"] = {"options": taken}
+    taken, arrays["worth"] = router.worth.state()
+    manifest["worth"] = {"options": taken}
     if router.admitted is not None:
         manifest["enlisted"], arrays["admitted"] = router.admitted.state()
     write_router_folder(path, manifest, arrays, texts)
@@ -77,6 +80,9 @@ def load_router(cls: type[Router], path: str | os.PathLike[str]) -> Router:
         fusion = None
         if manifest.get("fusion"):
             fusion = Fusion.from_state(manifest["fusion"]["options"], read_arrays(path, manifest, "fusion"))
+        worth = SignalWorth()
+        if manifest.get("worth"):
+            worth = SignalWorth.from_state(manifest["worth"]["options"], read_arrays(path, manifest, "worth"))
         admitted, removed = None, frozenset(manifest.get("removed", ()))
         if manifest.get("enlisted"):
             admitted = Admitted.from_state(manifest["enlisted"], read_arrays(path, manifest, "admitted"))
@@ -114,6 +120,7 @@ def load_router(cls: type[Router], path: str | os.PathLike[str]) -> Router:
         source=np.arange(len(herd)),
         constant=np.full(len(herd), np.nan),
         fusion=fusion,
+        worth=worth,
         seed=int(manifest.get("seed", 0)),
         _neighbours=neighbours,
     )

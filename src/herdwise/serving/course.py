@@ -224,12 +224,14 @@ class Course:
             belief=self.belief,
         )
 
-    def settle(self, ask: LiveAsk, value: str | None = None, missing: str = "") -> None:
+    def settle(
+        self, ask: LiveAsk, value: str | None = None, missing: str = "", evidence: float = 0.0
+    ) -> None:
         """Note an ask that has ended, so that the policy hears of it. A cancelled one is no event.
 
         Args:
             ask: which.
-            value, missing: what its answer says, where nobody has it yet (see ``routing.hearing``).
+            value, missing, evidence: what its answer says, where nobody has it yet (see ``routing.hearing``).
         """
         if ask.status == "answered":
             cost_usd = self.cost_of(ask)
@@ -238,7 +240,7 @@ class Course:
                     Answer(ask.number, ask.position, ask.text, latency_s=ask.latency_s, cost_usd=cost_usd)
                 )
             else:
-                self._hear(ask, value, missing, cost_usd)
+                self._hear(ask, value, missing, evidence, cost_usd)
         elif ask.status == "failed" and ask.error is not None:
             self.failures.append(
                 Failure(
@@ -250,7 +252,9 @@ class Course:
                 )
             )
 
-    def _hear(self, ask: LiveAsk, value: str | None, missing: str, cost_usd: float | None) -> None:
+    def _hear(
+        self, ask: LiveAsk, value: str | None, missing: str, evidence: float, cost_usd: float | None
+    ) -> None:
         told, self.belief = hear(
             self.belief,
             self.answers,
@@ -261,6 +265,7 @@ class Course:
             text=ask.text,
             latency_s=ask.latency_s,
             cost_usd=cost_usd,
+            evidence=evidence,
         )
         if isinstance(told, Answer):
             self.answers.append(told)

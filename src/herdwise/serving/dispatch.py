@@ -20,7 +20,7 @@ from herdwise.serving.asking import ClientGoneError, run_ask
 from herdwise.serving.course import Course, LiveAsk
 from herdwise.serving.health import Breakers
 from herdwise.serving.joining import Joint
-from herdwise.serving.reading import ask_value
+from herdwise.serving.reading import ask_signals, ask_value
 from herdwise.serving.service import Service
 from herdwise.serving.threads import Threads
 
@@ -229,11 +229,19 @@ class Dispatcher:
 
     def _settle(self, course: Course, ask: LiveAsk) -> None:
         if ask.status == "answered" and not ask.deliver:
-            course.settle(ask, *ask_value(ask, course.situation.query))
+            value, missing = ask_value(ask, course.situation.query)
+            course.settle(ask, value, missing, self._evidence(course, ask, value))
         else:
             course.settle(ask)
         if ask.status != "cancelled":
             self.health.note(ask.candidate, ask.error)
+
+    def _evidence(self, course: Course, ask: LiveAsk, value: str | None) -> float:
+        """What the answer's own signals say of it, where it has a value and a candidate that is predicted."""
+        if value is None or course.origin == "none":
+            return 0.0
+        signals = ask_signals(ask, value)
+        return self._service.ranker.evidence(ask.position, signals, len(ask.text), ask.usage.output_tokens)
 
     async def _finish(self, course: Course, step: Finish, deliver: Deliver) -> None:
         if step.answer is None:

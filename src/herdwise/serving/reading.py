@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from herdwise.answers.signals import Signals, read_signals
 from herdwise.core.query import Query
 from herdwise.routing.hearing import read_value
 from herdwise.serving.course import LiveAsk
@@ -21,8 +22,20 @@ def ask_value(ask: LiveAsk, query: Query) -> tuple[str | None, str]:
     return read_value(query, ask.text, ask.finish_reason)
 
 
+def ask_signals(ask: LiveAsk, value: str | None) -> Signals:
+    """Signals of a finished ask; token logprobs where its upstream gave them."""
+    bodies = [ask.completion.body] if ask.completion is not None else [chunk.body for chunk in ask.chunks]
+    calls = [{"function": {"name": name, "arguments": arguments}} for name, arguments in _called(ask)]
+    return read_signals(ask.text, ask.finish_reason, bodies=bodies, calls=calls, value=value)
+
+
 def _calls(ask: LiveAsk) -> list[tuple[str, Any]]:
-    """Name and arguments of each tool call, in order."""
+    """Name and arguments of each tool call, in order; arguments decoded where they are JSON."""
+    return [(name, _plain(arguments)) for name, arguments in _called(ask)]
+
+
+def _called(ask: LiveAsk) -> list[tuple[str, str]]:
+    """Name and arguments of each tool call as they were written, in order."""
     if ask.completion is not None:
         pieces: Iterable[Mapping[str, Any]] = _of_choice(ask.completion.body, "message")
     else:
@@ -34,7 +47,7 @@ def _calls(ask: LiveAsk) -> list[tuple[str, Any]]:
         function = piece.get("function") or {}
         names[number] = names.get(number, "") + (function.get("name") or "")
         arguments[number] = arguments.get(number, "") + (function.get("arguments") or "")
-    return [(names[number], _plain(arguments[number])) for number in sorted(names)]
+    return [(names[number], arguments[number]) for number in sorted(names)]
 
 
 def _of_choice(body: Mapping[str, Any], part: str) -> list[Mapping[str, Any]]:
