@@ -18,6 +18,7 @@ LOOK_UP: Any = {
     "strict": True,
 }
 IN_CHAT = {"type": "function", "function": {k: v for k, v in LOOK_UP.items() if k != "type"}}
+BY_ID = {"type": "input_image", "file_id": "f"}
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
 
@@ -95,7 +96,10 @@ async def test_a_whole_conversation_with_tools_and_images_reaches_the_candidate(
             {"type": "function_call_output", "call_id": "a", "output": "one"},
             {
                 "type": "function_call_output", "call_id": "b",
-                "output": [{"type": "input_text", "text": "two"}, {"type": "input_image", "image_url": PIXEL}],
+                "output": [
+                    {"type": "input_text", "text": "two"},
+                    {"type": "input_image", "image_url": PIXEL},
+                ],
             },
         ],
         tools=[LOOK_UP],
@@ -103,7 +107,10 @@ async def test_a_whole_conversation_with_tools_and_images_reaches_the_candidate(
         parallel_tool_calls=False,
         max_output_tokens=50,
         reasoning={"effort": "low"},
-        text={"format": {"type": "json_schema", "name": "x", "schema": {"type": "object"}}, "verbosity": "low"},
+        text={
+            "format": {"type": "json_schema", "name": "x", "schema": {"type": "object"}},
+            "verbosity": "low",
+        },
         temperature=0.5,
         top_logprobs=2,
         include=["message.output_text.logprobs", "reasoning.encrypted_content"],
@@ -222,7 +229,7 @@ async def test_refusals_and_logprobs_are_told(endpoint: Any) -> None:
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"input": []}, "input"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),
-        ({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]}, "input[0].content[0]"),
+        ({"input": [{"role": "user", "content": [BY_ID]}]}, "input[0].content[0]"),
         ({"input": [{"role": "robot", "content": "x"}]}, "input[0].role"),
         ({"herdwise": {"nonsense": 1}}, "herdwise.nonsense"),
     ],
