@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from herdwise.core.completion import Chunk, Completion
+from herdwise.core.errors import UnsupportedError
 from herdwise.core.registry import Registry
 
 
@@ -52,6 +53,15 @@ class Backend(ABC):
         Raises:
             BackendError: before the first chunk, or in the midst of the stream.
         """
+
+    async def embed(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Vectors of texts: a request and an answer of OpenAI's embeddings API.
+
+        Raises:
+            UnsupportedError: from a backend that cannot embed, the default.
+            BackendError: when this candidate cannot answer.
+        """
+        raise UnsupportedError("embeddings", candidate=str(body.get("model", self.name)))
 
     @abstractmethod
     async def probe(self) -> Health:

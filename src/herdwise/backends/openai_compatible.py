@@ -6,28 +6,23 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, ClassVar
 
-import msgspec
-from yarl import URL
-
-from herdwise.backends.base import Backend, Health
+from herdwise.backends.base import Health
 from herdwise.backends.chat_shape import read_chunk, read_completion
+from herdwise.backends.http import HttpBackend
 from herdwise.core.completion import Chunk, Completion
-from herdwise.core.errors import BackendError, BadResponseError, ConfigError, UpstreamStatusError
+from herdwise.core.errors import BadResponseError
 from herdwise.core.native import NATIVE
-from herdwise.transport.client import Call, HttpClient, Timeouts
+from herdwise.transport.client import HttpClient, Timeouts
 from herdwise.transport.content import json_object
 from herdwise.transport.failures import from_error_object
-from herdwise.transport.limits import ConcurrencyLimit
 
-#: Longest wait for a list of models, in seconds: a probe answers "is it there?", not a question.
-_PROBE_S = 10.0
 #: Not the upstream's: streaming is set here, and ``core.native`` is ours.
 _NOT_PASSED = frozenset({"stream", "stream_options", NATIVE})
 #: What our own Anthropic backend adds to a message; a client that sends it back may be routed here next.
 _FOREIGN = "thinking_blocks"
 
 
-class OpenAICompatible(Backend):
+class OpenAICompatible(HttpBackend):
     """One model behind an OpenAI-compatible API.
 
     The request passes through untouched save ``model`` (the upstream's own name), ``stream``, and, in a
@@ -37,16 +32,9 @@ class OpenAICompatible(Backend):
     not ask for it. ``include_usage=False`` is for upstreams that refuse the option.
 
     Args:
-        candidate: name in the herd, used in errors.
-        base_url: up to and including the version, such as ``http://127.0.0.1:11434/v1``; a query, such as
-            ``?api-version=...``, is kept on every path.
-        model: the upstream's name for the model; None = the candidate's.
+        candidate, model, headers, timeouts, client, max_concurrency, max_queue: see ``HttpBackend``.
+        base_url: up to and including the version, such as ``http://127.0.0.1:11434/v1``.
         api_key: sent as a bearer token; never shown.
-        headers: sent with every request; never shown.
-        timeouts: for every call; None = the client's.
-        client: shared by all candidates; None = one of its own, closed with the backend.
-        max_concurrency: asks at a time; None = no limit.
-        max_queue: how many more may wait; None = no limit.
         include_usage: ask for token counts in streams.
 
     Raises:
@@ -69,31 +57,19 @@ class OpenAICompatible(Backend):
         max_queue: int | None = None,
         include_usage: bool = True,
     ) -> None:
-        self.candidate, self.model = candidate, model or candidate
-        self._base = _checked_url(candidate, base_url)
+        super().__init__(
+            candidate,
+            base_url,
+            model,
+            api_key=api_key,
+            headers=headers,
+            timeouts=timeouts,
+            client=client,
+            max_concurrency=max_concurrency,
+            max_queue=max_queue,
+        )
         self._chat_url = self._under("chat", "completions")
-        self._timeouts, self._include_usage = timeouts, include_usage
-        self._client, self._owns_client = client or HttpClient(), client is None
-        self._limit = ConcurrencyLimit(candidate, max_concurrency=max_concurrency, max_queue=max_queue)
-        self._headers = {"Content-Type": "application/json", **(headers or {})}
-        if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
-        for key, value in self._headers.items():
-            if any(c in key + value for c in "\r\n\0"):
-                raise ConfigError(
-                    f"candidate {candidate!r}: the header {key!r} holds a line break.",
-                    remedy="Is there a stray line break at the end of its key?",
-                )
-        hidden = (api_key, *(headers or {}).values(), *self._base.query.values())
-        self._secrets = tuple(s for s in hidden if s and len(s) >= 8)
-
-    def __repr__(self) -> str:
-        return f"OpenAICompatible({self.candidate!r}, {self.base_url!r}, {self.model!r})"
-
-    @property
-    def base_url(self) -> str:
-        """Where it is, without its query, in which some providers put a key."""
-        return str(self._base.with_query(None))
+        self._include_usage = include_usage
 
     async def complete(self, body: Mapping[str, Any]) -> Completion:
         """See ``Backend.complete``. ``stream`` and ``stream_options`` are taken out of the request."""
@@ -101,7 +77,7 @@ class OpenAICompatible(Backend):
         sent["model"], sent["messages"] = self.model, _own_messages(body)
         async with self._limit:
             started = time.perf_counter()
-            answer = await self._client.read_json(self._chat(sent))
+            answer = await self._client.read_json(self._call(self._chat_url, sent))
             latency_s = time.perf_counter() - started
         if "error" in answer and "choices" not in answer:
             raise from_error_object(answer, self.candidate, self._secrets)
@@ -116,7 +92,7 @@ class OpenAICompatible(Backend):
             sent["stream_options"] = {**(options or {}), "include_usage": True}
         ended = False
         async with self._limit:
-            events = self._client.events(self._chat(sent), last="[DONE]")
+            events = self._client.events(self._call(self._chat_url, sent), last="[DONE]")
             try:
                 async for event in events:
                     if event.data == "[DONE]":
@@ -137,53 +113,18 @@ class OpenAICompatible(Backend):
                 candidate=self.candidate,
             )
 
+    async def embed(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """See ``Backend.embed``."""
+        sent = {**body, "model": self.model}
+        async with self._limit:
+            answer = await self._client.read_json(self._call(self._under("embeddings"), sent))
+        if "error" in answer and "data" not in answer:
+            raise from_error_object(answer, self.candidate, self._secrets)
+        return answer
+
     async def probe(self) -> Health:
         """See ``Backend.probe``: asks for the list of models."""
-        limits = self._timeouts or self._client.timeouts
-        call = Call(
-            "GET",
-            self._under("models"),
-            self.candidate,
-            headers=self._headers,
-            timeouts=Timeouts(connect_s=limits.connect_s, total_s=_at_most(limits.total_s, _PROBE_S)),
-            secrets=self._secrets,
-        )
-        try:
-            answer = await self._client.read_json(call)
-        except UpstreamStatusError as error:
-            listless = error.status in {404, 405, 501}
-            return Health(listless, "reachable; it does not list its models" if listless else str(error))
-        except BackendError as error:
-            return Health(False, str(error))
-        data = answer.get("data")
-        if not isinstance(data, list):
-            return Health(True, "reachable; its list of models cannot be read")
-        models = tuple(str(entry["id"]) for entry in data if isinstance(entry, dict) and "id" in entry)
-        known = self.model in models or f"{self.model}:latest" in models
-        return Health(
-            True,
-            f"serves {self.model!r}" if known else f"lists {len(models)} models, but not {self.model!r}",
-            models,
-        )
-
-    async def close(self) -> None:
-        """Close the connections, unless the client is shared."""
-        if self._owns_client:
-            await self._client.close()
-
-    def _under(self, *path: str) -> URL:
-        return self._base.joinpath(*path).with_query(self._base.query)
-
-    def _chat(self, sent: Mapping[str, Any]) -> Call:
-        return Call(
-            "POST",
-            self._chat_url,
-            self.candidate,
-            data=msgspec.json.encode(sent),
-            headers=self._headers,
-            timeouts=self._timeouts,
-            secrets=self._secrets,
-        )
+        return await self._listed(self._under("models"), "data", "id")
 
 
 def _own_messages(body: Mapping[str, Any]) -> Any:
@@ -191,26 +132,3 @@ def _own_messages(body: Mapping[str, Any]) -> Any:
     if not any(_FOREIGN in message for message in messages or ()):
         return messages
     return [{key: value for key, value in message.items() if key != _FOREIGN} for message in messages or ()]
-
-
-def _checked_url(candidate: str, base_url: str) -> URL:
-    try:
-        url = URL(base_url)
-        usable = url.scheme in {"http", "https"} and bool(url.host)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ConfigError(
-            f"candidate {candidate!r}: base_url {base_url!r} is not an http or https URL.",
-            remedy="It looks like http://127.0.0.1:11434/v1.",
-        )
-    if url.user or url.password:
-        raise ConfigError(
-            f"candidate {candidate!r}: base_url holds a user name or password.",
-            remedy="Give it as api_key or headers.",
-        )
-    return url.with_path(url.path.rstrip("/")).with_query(url.query)
-
-
-def _at_most(limit_s: float | None, most_s: float) -> float:
-    return most_s if limit_s is None else min(limit_s, most_s)

@@ -20,6 +20,7 @@
         |-- UpstreamStatusError     any other HTTP error status
         |-- BadResponseError        not JSON, malformed SSE, truncated
         |-- NoRecordError           the recorded backend holds no such text
+        |-- UnsupportedError        its API has no place for what the request asks; nothing was sent
         `-- OverloadedError         our own queue for this candidate is full
 
 Every message names the thing at fault; ``remedy`` says what to do about it.
@@ -208,6 +209,20 @@ class NoRecordError(BackendError):
     """The recorded backend holds no text for this query."""
 
     kind = "no_record"
+
+
+class UnsupportedError(BackendError):
+    """The candidate's API has no place for what the request asks; nothing was sent.
+
+    Args:
+        what: of the request, such as "n = 3".
+        candidate: who cannot do it.
+    """
+
+    kind = "unsupported"
+
+    def __init__(self, what: str, *, candidate: str) -> None:
+        super().__init__(f"candidate {candidate!r}: its API cannot do {what}.", candidate=candidate)
 
 
 class OverloadedError(BackendError):

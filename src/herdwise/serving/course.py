@@ -13,10 +13,19 @@ import msgspec
 import numpy as np
 
 from herdwise.core.completion import Chunk, Completion, Usage
-from herdwise.core.errors import BackendError, NoRecordError, OverloadedError, UnreachableError
+from herdwise.core.errors import (
+    BackendError,
+    NoRecordError,
+    OverloadedError,
+    UnreachableError,
+    UnsupportedError,
+)
 from herdwise.routing.base import Answer, Belief, Failure, InFlight, Situation, Spent
 from herdwise.routing.hearing import hear
 from herdwise.serving.records import AskRecord, DecisionRecord, Status
+
+#: Failures of asks that never reached a model.
+_SPENT_NOTHING = (UnreachableError, OverloadedError, NoRecordError, UnsupportedError)
 
 
 def decision_ids() -> Iterator[str]:
@@ -76,9 +85,7 @@ class LiveAsk:
         error = self.error
         if self.status != "failed" or error is None or self.texts:
             return False
-        return isinstance(error, (UnreachableError, OverloadedError, NoRecordError)) or (
-            error.status is not None and error.status >= 400
-        )
+        return isinstance(error, _SPENT_NOTHING) or (error.status is not None and error.status >= 400)
 
     def begin(self) -> None:
         """It is being sent."""

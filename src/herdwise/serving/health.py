@@ -22,7 +22,7 @@ State = Literal["closed", "open", "half_open"]
 #: How long a backend may take to prove that it is alive.
 PROBE_S = 3.0
 #: Kinds of failure that say nothing of the candidate's health: ours, or the question's.
-_INNOCENT_KINDS = frozenset({"overloaded", "empty", "no_record"})
+_INNOCENT_KINDS = frozenset({"overloaded", "empty", "no_record", "unsupported"})
 #: Statuses by which an upstream refuses this request, not requests.
 _INNOCENT_STATUSES = frozenset({400, 405, 406, 409, 411, 413, 414, 415, 422, 431, 451})
 

@@ -122,6 +122,8 @@ def _status(problems: list[BackendError], *, timed_out: bool) -> tuple[int, str]
         return 429, "rate_limit_exceeded"
     if kinds and kinds <= {"rate_limited", "overloaded"}:
         return 503, "overloaded"
+    if kinds == {"unsupported"}:
+        return 400, "unsupported_value"
     if kinds == {"no_record"}:
         return 404, "no_record"
     if kinds == {"upstream_status"} and len(statuses) == 1 and statuses <= _CLIENT_FAULTS:
