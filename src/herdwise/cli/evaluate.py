@@ -144,7 +144,7 @@ def measure(
     from herdwise.evaluation.evaluate import evaluate
     from herdwise.routing.base import POLICIES
     from herdwise.routing.router import Router
-    from herdwise.storage.outcomes import read_outcomes
+    from herdwise.storage.outcomes import read_outcomes, read_texts
 
     if router is not None and (encoder or predictor):
         raise ConfigError(
@@ -185,6 +185,7 @@ def measure(
             goals=goals,
             encoder=encoder or "static",
             predictor=predictor or "stack",
+            completions=read_texts(outcomes),
             progress=progress,
             **options,
         )

@@ -50,17 +50,21 @@ def register(app: typer.Typer) -> None:
         from herdwise.config.options import read_options
         from herdwise.core.decision import Constraints
         from herdwise.core.merge import merge
+        from herdwise.core.outcomes import OutcomeTable
         from herdwise.encoding.base import ENCODERS
         from herdwise.evaluation.selection import select_candidates
         from herdwise.prediction.base import PREDICTORS
         from herdwise.routing.router import Router
-        from herdwise.storage.outcomes import read_training_outcomes
+        from herdwise.storage.outcomes import read_texts, read_training_outcomes
 
-        tables = []
+        tables: list[OutcomeTable] = []
+        completions: dict[tuple[str, str], str] = {}
         for name in outcomes:
             table = read_training_outcomes(name, quality_column, answers=fusion)
             for warning in table.warnings:
                 console.warn(f"{name}: {warning}")
+            known = {id_ for each in tables for id_ in each.query_ids}
+            completions |= {key: text for key, text in read_texts(name).items() if key[0] not in known}
             tables.append(table.split(train_split) if train_split != "all" and table.split_names() else table)
         table = merge(tables)
         named = (
@@ -83,6 +87,7 @@ def register(app: typer.Typer) -> None:
                 seed=seed,
                 keep_texts=keep_texts,
                 fusion=fusion,
+                completions=completions,
                 progress=progress,
             )
         seconds = time.perf_counter() - started
@@ -103,6 +108,7 @@ def register(app: typer.Typer) -> None:
                     "encoder": router.encoder.name,
                     "predictor": router.predictor.name,
                     "fusion": router.fusion is not None,
+                    "signals": list(router.worth.kept_),
                     **asdict(facts),
                 }
             )
@@ -116,6 +122,8 @@ def register(app: typer.Typer) -> None:
             console.show("Learned from recorded answers what each is worth: auto/consult can be asked for.")
         else:
             console.note("no fusion was learned: too few recorded answers of several candidates")
+        if router.worth.kept_:
+            console.show(f"Signals of an answer that tell right from wrong: {', '.join(router.worth.kept_)}.")
         for name, reason in excluded.items():
             console.note(f"left out: {name} ({reason})")
         console.show(f"Measure it: herdwise evaluate --outcomes {outcomes[0]} --router {out}")

@@ -154,6 +154,24 @@ class OutcomeTable:
             dense[self.query_index[first], self.candidate_index[first]] = self.answers[first]
         return dense
 
+    @property
+    def n_samples(self) -> int:
+        """Samples of the pair that was run most often; 1 where nobody was asked twice."""
+        return int(self.sample.max(initial=0)) + 1
+
+    def one_sample(self, sample: int) -> OutcomeTable:
+        """The outcomes of one sample alone, as if each pair had been run once; queries and herd stay."""
+        keep = self.sample == sample
+        return replace(
+            self,
+            query_index=self.query_index[keep],
+            candidate_index=self.candidate_index[keep],
+            sample=np.zeros(int(keep.sum()), dtype=self.sample.dtype),
+            values={k: v[keep] for k, v in self.values.items()},
+            answers=None if self.answers is None else self.answers[keep],
+            _cache={},
+        )
+
     def coverage(self, column: str = "quality") -> np.ndarray:
         """Share of the queries that each candidate has a value for, ``(m,)``."""
         if self.n_queries == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,8 +28,9 @@ from herdwise.evaluation.measured import Measured
 from herdwise.evaluation.metrics import expected_calibration_error, gap_recovered, mean_or_unknown
 from herdwise.evaluation.openings import openings_of
 from herdwise.evaluation.policy_curves import names_of, policy_curves
+from herdwise.evaluation.recorded import records_of
 from herdwise.evaluation.references import cheapest, oracle, random_pick
-from herdwise.evaluation.replay import Records, replay
+from herdwise.evaluation.replay import replay
 from herdwise.evaluation.routellm import pair_figures
 from herdwise.evaluation.selection import split_limits
 from herdwise.evaluation.setup import Setup, set_up
@@ -54,6 +55,7 @@ def evaluate(
     policies: Sequence[str] = (),
     encoder: str | Encoder = "static",
     predictor: str | Predictor = "stack",
+    completions: Mapping[tuple[str, str], str] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -72,6 +74,7 @@ def evaluate(
         reference: candidate to compare with by the Herd paper's figures.
         policies: registered names whose trade-offs are measured besides.
         encoder, predictor: of a router trained here.
+        completions: (query id, candidate) -> full text of answers, whose signals are learned from and heeded.
         seed: of training and of the intervals.
         progress: called with (stage, done, total).
 
@@ -110,6 +113,7 @@ def evaluate(
             quality_column=setup.column,
             seed=seed,
             keep_texts=False,
+            completions=completions,
             progress=progress,
         )
     )
@@ -125,12 +129,7 @@ def evaluate(
     queries = [replace(query, chars=0) for query in rows.table.queries()]
     estimates = trained.estimate(rows.table.queries())
     singly = [estimates.row(i) for i in range(len(queries))]
-    records = Records(
-        ran=np.isfinite(rows.quality),
-        answers=None if rows.table.answers is None else rows.table.answer_matrix(),
-        cost_usd=costs["usd"],
-        latency_s=costs["latency"],
-    )
+    records = records_of(rows.table, trained, setup.column, costs["usd"], costs["latency"], completions)
     report("replay", 0, 1)
     course = replay(policy, openings_of(trained, policy, queries, singly)(goals), records)
     report("replay", 1, 1)

@@ -3,7 +3,7 @@
 The policy is called as ``serving/dispatch`` calls it: at the start, after each of its own Steps, and after
 every event, until it returns Finish. Time is simulated from the recorded latencies; where none was
 recorded an answer comes back at once, in the order of asking. What an answer says reaches the policy
-through ``routing.hearing``, as it does live.
+through ``routing.hearing``, as it does live. A candidate that is asked again gives its next recorded sample.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from herdwise.core.errors import HerdwiseError
+from herdwise.core.errors import HerdwiseError, InputError
 from herdwise.routing.base import (
     Answer,
     Ask,
@@ -46,17 +46,36 @@ class Records:
         ran: ``(n, m)`` bool, whether the pair has an outcome; one without is a failure ("not_run").
         answers: ``(n, m)`` extracted answers, str or None, or None when none were recorded.
         cost_usd, latency_s: ``(n, m)``, NaN = unknown.
+        evidence: ``(n, m)`` log-odds that the answers' signals add, None = nothing is known of them.
+        quality: ``(n, m)`` of these very answers, where the pairs' quality is a mean over several samples.
+        again: what the second and later asks of one candidate give, in order.
     """
 
     ran: np.ndarray
     answers: np.ndarray | None
     cost_usd: np.ndarray
     latency_s: np.ndarray
+    evidence: np.ndarray | None = None
+    quality: np.ndarray | None = None
+    again: tuple[Records, ...] = ()
 
     def take(self, rows: np.ndarray) -> Records:
         """The records of some queries."""
-        answers = None if self.answers is None else self.answers[rows]
-        return Records(self.ran[rows], answers, self.cost_usd[rows], self.latency_s[rows])
+        return Records(
+            self.ran[rows],
+            None if self.answers is None else self.answers[rows],
+            self.cost_usd[rows],
+            self.latency_s[rows],
+            None if self.evidence is None else self.evidence[rows],
+            None if self.quality is None else self.quality[rows],
+            tuple(each.take(rows) for each in self.again),
+        )
+
+    def of_ask(self, before: int) -> Records | None:
+        """What an ask gives of a candidate that was asked ``before`` times; None = no such sample."""
+        if before == 0:
+            return self
+        return self.again[before - 1] if before <= len(self.again) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +85,7 @@ class Replay:
     Args:
         answered: ``(n,)`` column of the candidate whose answer was returned, -1 = nobody's.
         asks: ``(n, m)`` how often each candidate was asked, cancelled and failed asks included.
+        own: ``(n,)`` quality of that very answer where ``Records`` know it, NaN where only the pair's is.
         confidence: ``(n,)`` P(the returned answer is right) as the belief has it at the end, NaN where
             there is no belief; None when nobody asked for it.
     """
@@ -73,11 +93,13 @@ class Replay:
     answered: np.ndarray
     asks: np.ndarray
     confidence: np.ndarray | None = None
+    own: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> Replay:
         """What was done on some of the queries."""
         sure = None if self.confidence is None else self.confidence[rows]
-        return Replay(self.answered[rows], self.asks[rows], sure)
+        own = None if self.own is None else self.own[rows]
+        return Replay(self.answered[rows], self.asks[rows], sure, own)
 
     @property
     def calls(self) -> np.ndarray:
@@ -87,6 +109,8 @@ class Replay:
     def quality(self, quality: np.ndarray) -> np.ndarray:
         """Recorded quality of the returned answers, ``(n,)``; NaN where there is none, never 0 or 1."""
         picked = quality[np.arange(len(self.answered)), self.answered].astype(np.float64)
+        if self.own is not None:
+            picked = np.where(np.isfinite(self.own), self.own, picked)
         return np.where(self.answered >= 0, picked, np.nan)
 
     def cost(self, cost: np.ndarray) -> np.ndarray:
@@ -101,23 +125,33 @@ def replay(policy: Policy, openings: Openings, records: Records) -> Replay:
     """Carry out ``policy`` on every query.
 
     Raises:
+        InputError: when the policy asks what no record can answer (see ``Policy.replayable``).
         HerdwiseError: when the policy breaks the contract: waits for nothing, never finishes, or returns
             an answer that it does not have.
     """
+    if not policy.replayable:
+        raise InputError(
+            f"policy {policy.name!r} cannot be replayed: it puts messages of its own to a candidate, and no"
+            " record holds what would have been answered.",
+            remedy="Measure it live, with herdwise serve and herdwise profile over it.",
+        )
     n, m = records.ran.shape
     answered = np.full(n, -1, dtype=np.int64)
     asks = np.zeros((n, m), dtype=np.int64)
-    confidence = np.full(n, np.nan)
+    confidence, own = np.full(n, np.nan), np.full(n, np.nan)
     for row in range(n):
         opening = openings(row)
         if opening is None:
             continue
         course = _Course(records, row)
-        answered[row] = course.run(policy, opening)
+        answered[row], sample = course.run(policy, opening)
+        returned = records.of_ask(sample)
+        if answered[row] >= 0 and returned is not None and returned.quality is not None:
+            own[row] = returned.quality[row, answered[row]]
         confidence[row] = course.confidence(int(answered[row]))
         for candidate in course.asked:
             asks[row, candidate] += 1
-    return Replay(answered, asks, confidence)
+    return Replay(answered, asks, confidence, own)
 
 
 class _Course:
@@ -139,8 +173,8 @@ class _Course:
         self.usd: float | None = 0.0
         self.belief: Belief | None = None
 
-    def run(self, policy: Policy, opening: Situation) -> int:
-        """Steps until Finish; the column of whose answer was returned, -1 for nobody's."""
+    def run(self, policy: Policy, opening: Situation) -> tuple[int, int]:
+        """Steps until Finish; the column of whose answer was returned, -1 for nobody's, and its sample."""
         situation = opening
         self.belief = opening.belief
         for _ in range(MAX_STEPS):
@@ -187,12 +221,13 @@ class _Course:
         changed = step.messages is not None or step.continue_from is not None
         for candidate in step.candidates:
             number = len(self.asked)
+            records = self.records.of_ask(self.asked.count(candidate))
             self.asked.append(candidate)
-            if changed or not self.records.ran[self.row, candidate]:
+            if changed or records is None or not records.ran[self.row, candidate]:
                 why = "no record of an answer to other messages" if changed else "this pair was not run"
                 self.failures.append(Failure(number, candidate, kind="not_run", message=why))
                 continue
-            latency_s = _known(self.records.latency_s[self.row, candidate])
+            latency_s = _known(records.latency_s[self.row, candidate])
             self.ends[number] = self.now_s + (0.0 if latency_s is None else latency_s)
             self.in_flight.append(InFlight(number, candidate, self.now_s, step.deliver))
 
@@ -208,11 +243,16 @@ class _Course:
         else:
             raise HerdwiseError(f"policy {policy.name!r} waits for nothing: no ask ends by {step.until_s} s.")
 
+    def _sample(self, ask: int) -> int:
+        """Which of its candidate's samples an ask is."""
+        return self.asked[:ask].count(self.asked[ask])
+
     def _arrive(self, ask: InFlight) -> None:
-        cost_usd = _known(self.records.cost_usd[self.row, ask.candidate])
-        latency_s = _known(self.records.latency_s[self.row, ask.candidate])
+        records = self.records.of_ask(self._sample(ask.ask)) or self.records
+        cost_usd = _known(records.cost_usd[self.row, ask.candidate])
+        latency_s = _known(records.latency_s[self.row, ask.candidate])
         self.usd = None if self.usd is None or cost_usd is None else self.usd + cost_usd
-        recorded = self.records.answers
+        recorded = records.answers
         value = None if recorded is None else recorded[self.row, ask.candidate]
         if ask.delivering:  # the client has it, whatever it says
             self.answers.append(
@@ -228,20 +268,21 @@ class _Course:
             missing="" if recorded is None or value is not None else "unreadable",
             latency_s=latency_s,
             cost_usd=cost_usd,
+            evidence=0.0 if records.evidence is None else float(records.evidence[self.row, ask.candidate]),
         )
         if isinstance(heard, Answer):
             self.answers.append(heard)
         else:
             self.failures.append(heard)
 
-    def _finish(self, step: Finish, policy: Policy) -> int:
+    def _finish(self, step: Finish, policy: Policy) -> tuple[int, int]:
         if step.answer is None:
-            return -1
+            return -1, 0
         there = {answer.ask: answer.candidate for answer in self.answers}
         there |= {failure.ask: failure.candidate for failure in self.failures if failure.returnable}
         if step.answer not in there:
             raise HerdwiseError(f"policy {policy.name!r} returned ask {step.answer}, which has no answer.")
-        return there[step.answer]
+        return there[step.answer], self._sample(step.answer)
 
     def confidence(self, answered: int) -> float:
         """P(right) of the returned answer; NaN where there is no belief."""

@@ -223,6 +223,10 @@ class Policy(ABC):
     consults: ClassVar[bool] = False
     #: Whether it can do nothing without a belief that was learned from recorded answers.
     needs_belief: ClassVar[bool] = False
+    #: Whether it may ask one candidate several times, for samples that differ.
+    resamples: ClassVar[bool] = False
+    #: Whether recorded outcomes can tell what it would have come to.
+    replayable: ClassVar[bool] = True
 
     @abstractmethod
     def step(self, situation: Situation) -> Step:
