@@ -1,5 +1,7 @@
 """OutcomeTable: rows of (query, candidate, sample), and the views learning takes of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -93,3 +95,21 @@ def test_merging_keeps_queries_apart_that_share_only_an_id():
     joined = merge([left, right])
     assert joined.n_queries == 2
     assert len(set(joined.query_ids)) == 2
+
+
+def test_recorded_tools_are_read_with_the_text_and_demand_nothing_of_a_candidate():
+    tools = ['[{"name": "add", "description": "Adds."}]', None, '{"name": "subtract"}']
+    made = replace(table([(0, 0, 0, 1.0)]), tools=tools)
+    queries = made.queries()
+    assert [bool(q.recorded_tools) for q in queries] == [True, False, True]
+    assert not any(q.tools for q in queries)
+    assert "Adds." in queries[0].asked
+    assert queries[1].asked == queries[1].text
+    assert made.asked_texts(1, 3) == [q.asked for q in queries[1:]]
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "3"])
+def test_tools_that_are_no_functions_are_refused_with_the_query(text):
+    made = replace(table([(0, 0, 0, 1.0)]), tools=[None, text, None])
+    with pytest.raises(InputError, match="tools is not a JSON list"):
+        made.queries()

@@ -26,6 +26,10 @@ def signal(text: str, name: str) -> float:
         ("ends_open", "Question: who is it\nAnswer:", "Tell me who it is"),
         ("blank", "The capital of France is ____", "The capital of France is Paris"),
         ("length", "word " * 300, "word"),
+        ("number_options", "How many?\nA. 12\nB. $1.5\nC. -3", "How many?\nA. few\nB. some\nC. all"),
+        ("option_length", "Why?\nA. since it is so\nB. since it is not", "Why?\nA. no\nB. so"),
+        ("stem", "word " * 60 + "\nA. 1\nB. 2", "word\nA. 1\nB. 2 " + "word " * 60),
+        ("figures", "3 apples, 4 pears and 12 plums cost 9", "some apples, pears and plums cost much"),
     ],
 )
 def test_a_signal_tells_texts_that_have_it_from_those_that_lack_it(

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from herdwise.core.errors import ArtefactError, ConfigError
+from herdwise.core.query import asked_text
 from herdwise.encoding.base import ENCODERS
 from herdwise.encoding.form import N_SIGNALS
 from herdwise.encoding.static import StaticEncoder
+from herdwise.encoding.tools import N_TOOL_SIGNALS, TOOL_SIGNALS
 
 DATA = files("herdwise.data") / "static_encoder"
 SHARED = Path(__file__).parents[2].parent / "shared" / "outcomes" / "routerdc7" / "queries.parquet"
@@ -31,7 +33,7 @@ def test_the_inner_product_is_the_weighted_mean_of_the_blocks_cosines(encoder: S
         made = StaticEncoder(ngram_weight=weight, form_weight=form)
         a, b = made.encode(["The law of gravity", "What are Newton's laws of motion?"])
         k = encoder.n_semantic
-        blocks = [slice(k), slice(k, k + 128)] + ([slice(k + 128, None)] if form else [])
+        blocks = [slice(k), slice(k, k + 128)] + ([slice(k + 128, k + 128 + N_SIGNALS)] if form else [])
         cosines = [a[s] @ b[s] / (np.linalg.norm(a[s]) * np.linalg.norm(b[s])) for s in blocks]
         parts = sum(w * c for w, c in zip((1, weight, form), cosines, strict=False))
         assert a @ b == pytest.approx(parts / (1 + weight + form), abs=1e-5)
@@ -39,7 +41,7 @@ def test_the_inner_product_is_the_weighted_mean_of_the_blocks_cosines(encoder: S
 
 
 def test_without_ngrams_only_the_semantic_block_is_left(encoder: StaticEncoder) -> None:
-    words = StaticEncoder(ngram_weight=0, form_weight=0).encode_one("photosynthesis in plants")
+    words = StaticEncoder(ngram_weight=0, form_weight=0, tool_weight=0).encode_one("photosynthesis in plants")
     whole = encoder.encode_one("photosynthesis in plants")
     assert np.linalg.norm(words) == pytest.approx(1, abs=1e-5)
     np.testing.assert_allclose(words, whole[: len(words)] * np.sqrt(2.4), atol=1e-5)
@@ -49,14 +51,54 @@ def test_questions_that_differ_in_form_alone_are_told_apart(encoder: StaticEncod
     bare = "Which gas do plants take in?"
     choice = bare + "\nA. oxygen\nB. carbon dioxide\nC. helium\nD. neon"
     other = "Who wrote the play Hamlet?\nA. Marlowe\nB. Shakespeare\nC. Jonson\nD. Kyd"
-    forms = encoder.encode([bare, choice, other])[:, -N_SIGNALS:]
+    forms = StaticEncoder(tool_weight=0).encode([bare, choice, other])[:, -N_SIGNALS:]
     assert forms[1] @ forms[2] > forms[0] @ forms[1] + 0.05
 
 
-def test_a_router_saved_before_there_were_signals_of_form_is_read_without_them() -> None:
-    options, arrays = StaticEncoder(form_weight=0).state()
-    del options["form_weight"]
-    assert StaticEncoder.from_state(options, arrays).n_features == 256
+def test_a_router_that_was_trained_on_other_signals_is_refused(encoder: StaticEncoder) -> None:
+    options, arrays = encoder.state()
+    for signals in ({"signals": "length lines"}, {}):
+        old = {name: value for name, value in options.items() if name != "signals"} | signals
+        with pytest.raises(ArtefactError, match="Train the router again"):
+            StaticEncoder.from_state(old, arrays)
+
+
+WEATHER = {
+    "name": "get_weather",
+    "description": "Current weather of a city.",
+    "parameters": {"properties": {"city": {}, "unit": {}}},
+}
+PRIMES = {"name": "count_primes", "description": "How many primes lie below n.", "parameters": {}}
+
+
+def tool_signal(text: str, tools: list[dict[str, Any]], name: str) -> float:
+    block = StaticEncoder().encode_one(asked_text(text, tools))[-N_TOOL_SIGNALS:]
+    return float(block[TOOL_SIGNALS.index(name)] / block[0])
+
+
+def test_a_tool_that_suits_the_question_is_told_from_one_that_does_not() -> None:
+    asked = "What is the weather in Ottawa, the city?"
+    for name in ("suits_in_meaning", "suits_in_words"):
+        assert tool_signal(asked, [WEATHER], name) > tool_signal(asked, [PRIMES], name) + 0.1
+    assert tool_signal(asked, [PRIMES, WEATHER], "number") > tool_signal(asked, [WEATHER], "number")
+
+
+def test_tools_in_the_shape_of_a_request_are_those_that_benchmarks_record() -> None:
+    wrapped = [{"type": "function", "function": WEATHER}]
+    assert asked_text("Ottawa?", wrapped) == asked_text("Ottawa?", [WEATHER])
+
+
+def test_tools_leave_the_blocks_of_the_text_as_they_are(encoder: StaticEncoder) -> None:
+    text = "What is the weather in Ottawa?"
+    plain, asked = encoder.encode([text, asked_text(text, [WEATHER, PRIMES])])
+    np.testing.assert_allclose(asked[:-N_TOOL_SIGNALS], plain[:-N_TOOL_SIGNALS], atol=1e-7)
+    assert not plain[-N_TOOL_SIGNALS:].any()
+    assert asked[-N_TOOL_SIGNALS:].all()
+
+
+@pytest.mark.parametrize("tool", [{}, {"name": None}, {"function": "x"}, {"name": 1, "parameters": []}])
+def test_a_malformed_tool_is_read_as_far_as_it_goes(tool: dict[str, Any], encoder: StaticEncoder) -> None:
+    assert np.isfinite(encoder.encode_one(asked_text("Ottawa?", [tool]))).all()
 
 
 def test_meaning_is_closer_than_chance(encoder: StaticEncoder) -> None:
@@ -114,6 +156,7 @@ def test_a_router_that_was_trained_on_another_table_is_refused(encoder: StaticEn
         ("static", {"ngram_weight": -1}),
         ("static", {"ngram_weight": float("nan")}),
         ("static", {"form_weight": -0.5}),
+        ("static", {"tool_weight": -0.5}),
         ("static", {"max_chars": 0}),
         ("tfidf", {"n_features": 0}),
         ("onnx", {"threads": 0}),

@@ -7,15 +7,16 @@ Rows are (query, candidate, sample); a pair without a row was not run. ``matrix`
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+import msgspec
 import numpy as np
 
 from herdwise.core.candidate import Herd
 from herdwise.core.errors import InputError
-from herdwise.core.query import Query
+from herdwise.core.query import Query, asked_text
 
 #: Natural logarithms of token probabilities, at most 0: the mean and the least of the whole answer's tokens,
 #: and of those that name the answer (such as an option's letter).
@@ -258,9 +259,41 @@ class OutcomeTable:
     def queries(self) -> list[Query]:
         """The queries as routing sees them."""
         return [
-            Query(text=text, id=id_, benchmark=benchmark)
-            for text, id_, benchmark in zip(self.texts, self.query_ids, self.benchmarks, strict=True)
+            Query(text=text, id=id_, benchmark=benchmark, recorded_tools=self.recorded_tools(i))
+            for i, (text, id_, benchmark) in enumerate(
+                zip(self.texts, self.query_ids, self.benchmarks, strict=True)
+            )
         ]
+
+    def recorded_tools(self, row: int) -> tuple[Mapping[str, Any], ...]:
+        """The tools that a query offered.
+
+        Raises:
+            InputError: when their JSON is not an object or a list of objects.
+        """
+        text = None if self.tools is None else self.tools[row]
+        if not text:
+            return ()
+        try:
+            tools: Any = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            tools = None
+        if isinstance(tools, Mapping):
+            tools = [tools]
+        if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
+            raise InputError(
+                f"{self.name or 'these outcomes'}, query {self.query_ids[row]!r}: tools is not a JSON list "
+                "of objects.",
+                remedy="Write the offered functions as JSON, or leave the column empty.",
+            )
+        return tuple(tools)
+
+    def asked_texts(self, start: int, stop: int) -> list[str]:
+        """Texts of some rows with the tools they offered, as ``Query.asked``."""
+        texts = self.texts[start:stop]
+        if self.tools is None:
+            return list(texts)
+        return [asked_text(text, self.recorded_tools(start + i)) for i, text in enumerate(texts)]
 
     def fingerprint(self, column: str = "quality") -> str:
         """Hex digest over ids, texts, candidates and one column: the same data gives the same digest."""

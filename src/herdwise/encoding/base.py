@@ -27,6 +27,8 @@ class Encoder(ABC):
     local_options: ClassVar[tuple[str, ...]] = ()
     #: Whether ``encode_one`` waits for somebody else; an event loop must then call it in a thread.
     blocking: ClassVar[bool] = False
+    #: Whether it reads offered tools: then it is given ``Query.asked``, else the bare text.
+    reads_tools: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -16,8 +16,10 @@ import numpy as np
 _CLASSES = ("space", "digit", "upper", "symbol", "foreign", "ideograph")
 _SYMBOLS = "(){}[]<>=_;\"'\\/+*^$|`#@&~%"
 _IDEOGRAPHS = 0x2E80
-#: One option of a choice at the beginning of a line.
+#: One option of a choice at the beginning of a line; and one that is a number.
 _OPTION = re.compile(r"\n[ \t]*\(?[A-Z][.):]")
+_NUMBER = re.compile(r"\n[ \t]*\(?[A-Z][.):][ \t]*[-−–$£€(]?[ \t]*\.?\d")
+_FIGURE = re.compile(r"\d+")
 _CODE = ("def ", "return ", "import ", "```", "();", "function(", "#include", "SELECT ")
 #: Names of the features, in order.
 SIGNALS = (
@@ -33,6 +35,10 @@ SIGNALS = (
     "formula",
     "code",
     "blank",
+    "number_options",
+    "option_length",
+    "stem",
+    "figures",
 )
 N_SIGNALS = len(SIGNALS)
 
@@ -53,11 +59,17 @@ _TABLE = _table(_IDEOGRAPHS + 1)
 _ASCII = _table(256).tobytes()
 #: What is typical and how far texts differ from it, by feature: fixed, so that nothing has to be learned.
 _TYPICAL = np.array(
-    [0.40, 0.12, 0.19, 0.12, 0.03, 0.10, 0.57, 0.45, 0.48, 0.45, 0.60, 0.5, 0.17, 0.4, 0.1, 0.07, 0.02],
+    [
+        *(0.40, 0.12, 0.19, 0.12, 0.03, 0.10, 0.57, 0.45, 0.48, 0.45, 0.60, 0.5, 0.17, 0.4, 0.1, 0.07, 0.02),
+        *(0.22, 0.40, 0.48, 0.25),
+    ],
     dtype=np.float32,
 )
 _SPREAD = np.array(
-    [0.07, 0.13, 0.08, 0.10, 0.08, 0.27, 0.12, 0.33, 0.30, 0.42, 0.48, 0.5, 0.37, 0.48, 0.3, 0.26, 0.20],
+    [
+        *(0.07, 0.13, 0.08, 0.10, 0.08, 0.27, 0.12, 0.33, 0.30, 0.42, 0.48, 0.5, 0.37, 0.48, 0.3, 0.26, 0.20),
+        *(0.41, 0.26, 0.11, 0.30),
+    ],
     dtype=np.float32,
 )
 
@@ -78,6 +90,9 @@ def _signals(text: str) -> list[float]:
     counts = _class_counts(text)
     end = text[-80:].rstrip()[-1:]
     options = len(_OPTION.findall(text))
+    # Some choices are one line or have one option: what stands before the first is the stem all the same.
+    first = _OPTION.search(text) if options > 1 else None
+    stem = text if first is None else text[: first.start()]
     return [
         *[math.sqrt(count / n) for count in counts],
         math.log1p(n) / 10,
@@ -91,6 +106,10 @@ def _signals(text: str) -> list[float]:
         float("$" in text or "\\" in text),
         float(any(word in text for word in _CODE)),
         float("__" in text),
+        len(_NUMBER.findall(text)) / options if options > 1 else 0.0,
+        math.log1p((len(text) - len(stem)) / options) / 6 if options > 1 else 0.0,
+        math.log1p(len(stem)) / 10,
+        min(math.log1p(len(_FIGURE.findall(stem))) / 3, 1.0),
     ]
 
 

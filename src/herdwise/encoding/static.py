@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import as_file, files
 from typing import Any, NamedTuple, Self
 
@@ -13,8 +13,9 @@ from safetensors import safe_open
 
 from herdwise.core.errors import ArtefactError, ConfigError
 from herdwise.encoding.base import Encoder, Progress
-from herdwise.encoding.form import N_SIGNALS, form_features
+from herdwise.encoding.form import N_SIGNALS, SIGNALS, form_features
 from herdwise.encoding.ngrams import hashed_ngrams
+from herdwise.encoding.tools import N_TOOL_SIGNALS, TOOL_SIGNALS, read_offer, split_offer, tool_features
 from herdwise.encoding.wordpiece import WordPiece
 
 #: Features of the lexical block.
@@ -23,6 +24,8 @@ N_BUCKETS = 128
 _CHUNK = 256
 #: Rows that are summed at once; bounds the memory that a long text takes.
 _MAX_ROWS = 4096
+#: Which signals there are; a saved router names those it was trained on.
+_SIGNALS = " ".join((*SIGNALS, *TOOL_SIGNALS))
 
 
 class StaticEncoder(Encoder):
@@ -35,12 +38,16 @@ class StaticEncoder(Encoder):
     ``ngram_weight`` and f ``form_weight``: a whole vector has length one too. A text without a known
     word has an empty semantic block, a text without characters lies at the hash of its padding.
 
+    Where a query offers tools (``core.query.asked_text``), ``tool_weight`` times the cosine of their signals
+    (encoding/tools.py) is added likewise; without tools that last block is empty.
+
     The n-grams keep apart what the table's English vocabulary does not know: without them Chinese queries
     crowd around one point. How both were chosen and measured: docs/decisions/0002-default-encoder.md.
 
     Args:
         ngram_weight: weight of the lexical cosine against the semantic one; 0 leaves the lexical block out.
         form_weight: weight of the cosine of forms, likewise.
+        tool_weight: weight of the cosine of the signals of offered tools.
         max_chars: of a longer text the first and the last half of this are read, since what is asked stands
             at the beginning or at the end; this bounds the time of a decision.
         table: identity of the word table that a saved router was trained on; ``None`` takes what ships.
@@ -51,27 +58,32 @@ class StaticEncoder(Encoder):
     """
 
     name = "static"
+    reads_tools = True
 
     def __init__(
         self,
         *,
         ngram_weight: float = 1.0,
         form_weight: float = 0.4,
+        tool_weight: float = 0.4,
         max_chars: int = 20_000,
         table: str | None = None,
     ) -> None:
-        for option, weight in (("ngram_weight", ngram_weight), ("form_weight", form_weight)):
+        weights = {"ngram_weight": ngram_weight, "form_weight": form_weight, "tool_weight": tool_weight}
+        for option, weight in weights.items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise ConfigError(f"{option} must be 0 or more, not {weight}.")
         if max_chars < 2:
             raise ConfigError(f"max_chars must be 2 or more, not {max_chars}.")
         self.ngram_weight, self.form_weight = float(ngram_weight), float(form_weight)
+        self.tool_weight = float(tool_weight)
         self.max_chars = int(max_chars)
         self._expected = table
         whole = 1 + ngram_weight + form_weight
         self._semantic_length = math.sqrt(1 / whole)
         self._lexical_length = math.sqrt(ngram_weight / whole)
         self._form_length = math.sqrt(form_weight / whole)
+        self._tool_length = math.sqrt(tool_weight / whole)
 
     @property
     def n_semantic(self) -> int:
@@ -80,9 +92,10 @@ class StaticEncoder(Encoder):
 
     @property
     def n_features(self) -> int:
-        """Length of a vector: the semantic block, the lexical one, the signals of form."""
+        """Length of a vector: the semantic block, the lexical one, the signals of form and of tools."""
         lexical = N_BUCKETS if self.ngram_weight else 0
-        return self.n_semantic + lexical + (N_SIGNALS if self.form_weight else 0)
+        form = N_SIGNALS if self.form_weight else 0
+        return self.n_semantic + lexical + form + (N_TOOL_SIGNALS if self.tool_weight else 0)
 
     def encode_one(self, text: str) -> np.ndarray:
         """Vector of one text, ``(n_features,)`` float32."""
@@ -94,6 +107,8 @@ class StaticEncoder(Encoder):
         options = {
             "ngram_weight": self.ngram_weight,
             "form_weight": self.form_weight,
+            "tool_weight": self.tool_weight,
+            "signals": _SIGNALS,
             "max_chars": self.max_chars,
             "table": self._table().identity,
         }
@@ -101,9 +116,15 @@ class StaticEncoder(Encoder):
 
     @classmethod
     def from_state(cls, options: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
-        """Rebuild; a router that was trained on another table is refused."""
-        # Routers saved before there were signals of form do not name their weight.
-        encoder = super().from_state({"form_weight": 0.0, **options}, arrays)
+        """Rebuild; a router that was trained on another table, or other signals, is refused."""
+        options = dict(options)
+        signals = options.pop("signals", None)
+        if signals != _SIGNALS:
+            raise ArtefactError(
+                f"the static encoder's signals are {_SIGNALS!r}, but the router was trained on {signals!r}.",
+                remedy="Train the router again with this version of herdwise.",
+            )
+        encoder = super().from_state(options, arrays)
         encoder._table()
         return encoder
 
@@ -128,6 +149,10 @@ class StaticEncoder(Encoder):
         return vectors
 
     def _chunk(self, table: _Table, texts: Sequence[str]) -> np.ndarray:
+        offers: list[str] = []
+        if self.tool_weight:
+            # A query without tools has an empty offer; the rest of the text is what other queries have.
+            texts, offers = map(list, zip(*[split_offer(text) for text in texts], strict=True))
         texts = [self._shorten(text) for text in texts]
         n_semantic = len(table.column_scale)
         vectors = np.zeros((len(texts), self.n_features), dtype=np.float32)
@@ -141,7 +166,12 @@ class StaticEncoder(Encoder):
             block = vectors[:, n_semantic : n_semantic + N_BUCKETS]
             np.multiply(lexical, np.float32(self._lexical_length), out=block)
         if self.form_weight:
-            np.multiply(form_features(texts), np.float32(self._form_length), out=vectors[:, -N_SIGNALS:])
+            start = n_semantic + (N_BUCKETS if self.ngram_weight else 0)
+            block = vectors[:, start : start + N_SIGNALS]
+            np.multiply(form_features(texts), np.float32(self._form_length), out=block)
+        for vector, text, offer in zip(vectors, texts, offers, strict=False):
+            if offer:
+                vector[-N_TOOL_SIGNALS:] = self._tool_length * _tool_signals(table, text, offer)
         return vectors
 
     def _shorten(self, text: str) -> str:
@@ -182,3 +212,21 @@ def _load() -> _Table:
         identity = file.metadata()["identity"]
     tokens = WordPiece((folder / "vocabulary.txt").read_text(encoding="utf-8").split("\n"))
     return _Table(identity, arrays["codes"], arrays["row_scale"], arrays["column_scale"], tokens)
+
+
+def _tool_signals(table: _Table, text: str, offer: str) -> np.ndarray:
+    meaning, words = _tool_blocks(offer)
+    asked, letters = _blocks(table, [text])
+    return tool_features(read_offer(offer), meaning @ asked[0], words @ letters[0])
+
+
+@lru_cache(maxsize=32)
+def _tool_blocks(offer: str) -> tuple[np.ndarray, np.ndarray]:
+    """Both blocks of each tool, ``(n_tools, n)`` each; clients offer the same tools again and again."""
+    return _blocks(_load(), read_offer(offer).texts)
+
+
+def _blocks(table: _Table, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    meaning = np.stack([table.sum(text) for text in texts])
+    meaning /= np.maximum(np.linalg.norm(meaning, axis=1, keepdims=True), 1e-12)
+    return meaning, hashed_ngrams([text.lower() for text in texts], N_BUCKETS)

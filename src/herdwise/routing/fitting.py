@@ -133,12 +133,13 @@ def _encoded(table: OutcomeTable, encoder: Encoder, report: Progress) -> tuple[n
     tokens = np.empty(n)
     for start in range(0, n, _BATCH):
         texts = table.texts[start : start + _BATCH]
+        asked = table.asked_texts(start, start + _BATCH) if encoder.reads_tools else texts
 
         def told(done: int, total: int, start: int = start) -> None:
             del total
             report("encode", start + done, n)
 
-        X[start : start + len(texts)] = encoder.encode(texts, progress=told)
+        X[start : start + len(texts)] = encoder.encode(asked, progress=told)
         tokens[start : start + len(texts)] = [len(text) / CHARS_PER_TOKEN for text in texts]
         report("encode", start + len(texts), n)
     return X, tokens

@@ -171,7 +171,10 @@ class Router:
 
     def encode(self, queries: Sequence[Query]) -> np.ndarray:
         """Vectors of queries, ``(n, d)``."""
-        return self.encoder.encode([q.text for q in queries])
+        return self.encoder.encode([self._asked(q) for q in queries])
+
+    def _asked(self, query: Query) -> str:
+        return query.asked if self.encoder.reads_tools else query.text
 
     @property
     def blocking(self) -> bool:
@@ -211,7 +214,7 @@ class Router:
 
     def estimate_one(self, query: Query) -> Estimates:
         """Predictions for one query; the serving path."""
-        x = self.encoder.encode_one(query.text)
+        x = self.encoder.encode_one(self._asked(query))
         quality = self.predictor.predict_one(x)
         tokens = query.input_tokens
         got = self.resources.predict_one(x, tokens, *self.learned_prices)
@@ -258,7 +261,7 @@ class Router:
         if near is None:
             return ()
         names = [self.by_column[int(s)].name for s in self.source if s >= 0]
-        return near.nearest(self.encoder.encode_one(query.text), k, names)
+        return near.nearest(self.encoder.encode_one(self._asked(query)), k, names)
 
     @cached_property
     def kept_neighbours(self) -> Neighbours | None:
