@@ -11,6 +11,9 @@ import numpy as np
 from herdwise.prediction.fitted import FittedArrays
 from herdwise.prediction.neighbours import k_means, squared_distances
 
+#: Rows that are looked at together.
+_BLOCK = 2**13
+
 
 class ClusterPredictor(FittedArrays):
     """Mean quality per cluster, at several granularities that are averaged.
@@ -31,25 +34,31 @@ class ClusterPredictor(FittedArrays):
         self.sizes, self.prior = tuple(sizes), prior
 
     def _fit(self, X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> None:
-        known = np.isfinite(Y)
-        filled = np.where(known, Y, 0.0).astype(np.float32)
         share = np.float32(1.0 / len(self.sizes))
-        centres, tables, starts = [], [], [0]
-        left_out = np.zeros_like(filled)
-        for size in self.sizes:
-            found = k_means(X, size, rng)
-            member = squared_distances(X, found).argmin(axis=1)
-            belongs = np.zeros((len(X), len(found)), dtype=np.float32)
-            belongs[np.arange(len(X)), member] = 1.0
-            total = belongs.T @ filled + self.prior * self.means_
-            count = belongs.T @ known.astype(np.float32) + self.prior
-            tables.append(share * total / count)
-            left_out += share * (total[member] - filled) / (count[member] - known)
-            centres.append(found)
-            starts.append(starts[-1] + len(found))
-        self.centres_ = np.concatenate(centres)
+        found = [k_means(X, size, rng) for size in self.sizes]
+        totals = [np.tile(np.float32(self.prior) * self.means_, (len(centres), 1)) for centres in found]
+        counts = [np.full_like(total, self.prior) for total in totals]
+        members = np.empty((len(found), len(X)), dtype=np.int16)
+        blocks = [slice(start, start + _BLOCK) for start in range(0, len(X), _BLOCK)]
+        for rows in blocks:
+            known = np.isfinite(Y[rows])
+            filled, run = np.where(known, Y[rows], np.float32(0.0)), known.astype(np.float32)
+            for centres, total, count, member in zip(found, totals, counts, members, strict=True):
+                member[rows] = squared_distances(X[rows], centres).argmin(axis=1)
+                belongs = np.zeros((len(run), len(centres)), dtype=np.float32)
+                belongs[np.arange(len(run)), member[rows]] = 1.0
+                np.add(total, belongs.T @ filled, out=total)
+                np.add(count, belongs.T @ run, out=count)
+        left_out = np.zeros(Y.shape, dtype=np.float32)
+        for rows in blocks:
+            known = np.isfinite(Y[rows])
+            filled, run = np.where(known, Y[rows], np.float32(0.0)), known.astype(np.float32)
+            for total, count, member in zip(totals, counts, members, strict=True):
+                left_out[rows] += share * (total[member[rows]] - filled) / (count[member[rows]] - run)
+        tables = [share * total / count for total, count in zip(totals, counts, strict=True)]
+        self.centres_ = np.concatenate(found)
         self.table_ = np.concatenate(tables).astype(np.float32)
-        self.starts_ = np.array(starts)
+        self.starts_ = np.cumsum([0, *(len(centres) for centres in found)])
         self.left_out_ = left_out
         self._prepare()
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from herdwise.prediction.feature_blocks import FeatureBlocks
 from herdwise.prediction.fitted import FittedArrays
 from herdwise.prediction.least_squares import solve
 from herdwise.prediction.neighbours import k_means, squared_distances
@@ -41,26 +42,33 @@ class KernelPredictor(FittedArrays):
         between = squared_distances(self.landmarks_, self.landmarks_)
         off = between[~np.eye(len(between), dtype=bool)]
         typical = max(float(np.median(off)) if off.size else 1.0, 1e-6)
-        spread = float(np.sqrt(np.mean((X - X.mean(axis=0)) ** 2) * X.shape[1]))
+        squared = np.einsum("ij,ij->i", X, X).mean(dtype=np.float64)
+        spread = float(np.sqrt(max(squared - float(np.sum(X.mean(axis=0, dtype=np.float64) ** 2)), 0.0)))
         scale = self.linear / max(spread, 1e-6)
-        distance = squared_distances(X, self.landmarks_)
         trial = rng.choice(len(X), min(_TRIAL_ROWS, len(X)), replace=False)
+        distance = squared_distances(X[trial], self.landmarks_)
         best: tuple[float, float] | None = None
         for width in self.widths:
             if len(self.widths) == 1:
                 best = (0.0, width)
                 break
             # The width is the kernel's affair: tried without the linear part, which halves the features.
-            Z, _ = self._likeness(distance[trial], between, width * typical)
-            fit = solve(Z, Y[trial], self.means_)
+            whiten = self._whitening(between, width * typical)
+            fit = solve(np.exp(-distance / (width * typical)) @ whiten, Y[trial], self.means_)
             error = float(np.nanmean((Y[trial] - fit.left_out) ** 2))
             if best is None or error < best[0]:
                 best = (error, width)
         assert best is not None  # noqa: S101 - widths is never empty
         width = best[1] * typical
-        likeness, whiten = self._likeness(distance, between, width)
-        Z = np.concatenate([likeness, scale * X], axis=1)
-        fit = solve(Z, Y, self.means_)
+        whiten = self._whitening(between, width)
+
+        def features(rows: np.ndarray) -> np.ndarray:
+            x = X[rows]
+            likeness = np.exp(-squared_distances(x, self.landmarks_) / width) @ whiten
+            return np.concatenate([likeness, np.float32(scale) * x], axis=1)
+
+        n_features = len(self.landmarks_) + X.shape[1]
+        fit = solve(FeatureBlocks(len(X), n_features, features), Y, self.means_)
         k = len(self.landmarks_)
         self.width_ = np.array(width, dtype=np.float32)
         self.likeness_ = whiten @ fit.weights[:k]
@@ -79,11 +87,10 @@ class KernelPredictor(FittedArrays):
         self._half = 0.5 * float(two)
 
     @staticmethod
-    def _likeness(distance: np.ndarray, between: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
-        """``K(X, landmarks) K(landmarks)^-1/2`` and the whitening matrix."""
+    def _whitening(between: np.ndarray, width: float) -> np.ndarray:
+        """``K(landmarks)^-1/2``: likeness to the landmarks becomes features."""
         eigenvalues, basis = np.linalg.eigh(np.exp(-between.astype(np.float64) / width))
-        whiten = (basis / np.sqrt(np.maximum(eigenvalues, 0.0) + _JITTER)).astype(np.float32)
-        return np.exp(-distance / width) @ whiten, whiten
+        return np.asarray(basis / np.sqrt(np.maximum(eigenvalues, 0.0) + _JITTER), dtype=np.float32)
 
     def _predict(self, X: np.ndarray) -> np.ndarray:
         likeness = np.exp(-squared_distances(X, self.landmarks_) / self.width_)
