@@ -109,7 +109,7 @@ class ResourcePredictor:
         n_directions = self.n_directions if len(together) <= _MANY_GROUPS else _FEW_DIRECTIONS
         told: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         for columns in together:
-            rows = drawn[known[drawn][:, columns].any(axis=1)][: self.max_rows]
+            rows = drawn[known[:, columns].any(axis=1)[drawn]][: self.max_rows]
             target = logarithms(rows, columns)
             features = design.features(rows, n_directions)
             centre = self._fit_lines(kind, columns, target, features, design)
