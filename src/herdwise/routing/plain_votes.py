@@ -8,6 +8,8 @@ Source: Nitzan & Paroush, Optimal Decision Rules in Uncertain Dichotomous Choice
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from herdwise.routing.base import Situation
@@ -18,34 +20,42 @@ _LEAST, _MOST = 0.02, 0.98
 
 
 class PlainVotes:
-    """See ``routing.base.Belief``.
+    """See ``routing.base.Belief``. Several samples of one candidate share its vote.
 
     Args:
         quality: ``(m,)`` predicted quality; NaN counts as a blind guess.
-        heard: candidate -> value, of those that gave one.
+        heard: candidate -> the values that it gave, of those that gave one.
         alternatives: answers that the question allows.
     """
 
     def __init__(
-        self, quality: np.ndarray, heard: dict[int, str] | None = None, alternatives: int = ALTERNATIVES
+        self,
+        quality: np.ndarray,
+        heard: Mapping[int, tuple[str, ...]] | None = None,
+        alternatives: int = ALTERNATIVES,
     ) -> None:
         known = np.where(np.isfinite(quality), quality, 1.0 / alternatives)
         self._right = np.clip(known, _LEAST, _MOST)
-        self._heard = heard or {}
-        self._alternatives = max(alternatives, len(set(self._heard.values())) + 2)
-        self._values = list(dict.fromkeys(self._heard.values()))
+        self._heard = dict(heard or {})
+        self._values = list(dict.fromkeys(value for said in self._heard.values() for value in said))
+        self._alternatives = max(alternatives, len(self._values) + 2)
         self._scores = self._log_scores()
 
     @classmethod
     def of(cls, situation: Situation) -> PlainVotes:
         """After all answers of a situation."""
-        heard = {a.candidate: a.value for a in situation.answers if a.value is not None}
+        heard: dict[int, tuple[str, ...]] = {}
+        for answer in situation.answers:
+            if answer.value is not None:
+                heard[answer.candidate] = (*heard.get(answer.candidate, ()), answer.value)
         return cls(situation.estimates.quality, heard)
 
     def observe(self, candidate: int, value: str | None) -> PlainVotes:
         """One more vote; an unreadable one says nothing."""
-        heard = self._heard if value is None else {**self._heard, candidate: value}
-        return PlainVotes(self._right, heard, self._alternatives)
+        if value is None:
+            return PlainVotes(self._right, self._heard, self._alternatives)
+        said = (*self._heard.get(candidate, ()), value)
+        return PlainVotes(self._right, {**self._heard, candidate: said}, self._alternatives)
 
     def posterior(self) -> dict[str, float]:
         """Value -> P(right)."""
@@ -60,9 +70,12 @@ class PlainVotes:
         return self._values[top], float(shares[top])
 
     def trust(self, candidate: int) -> float:
-        """P(right) of what it said, its predicted quality while it said nothing."""
-        value = self._heard.get(candidate)
-        return float(self._right[candidate]) if value is None else self.posterior()[value]
+        """P(right) of what it said (of its likeliest answer), its predicted quality while it said nothing."""
+        said = self._heard.get(candidate)
+        if not said:
+            return float(self._right[candidate])
+        posterior = self.posterior()
+        return max(posterior[value] for value in said)
 
     def gain(self, candidates: np.ndarray) -> np.ndarray:
         """Expected increase of the likeliest value's P(right), ``(k,)``.
@@ -88,9 +101,11 @@ class PlainVotes:
         n = len(self._values)
         scores = np.zeros(n + 1)
         scores[n] = np.log(self._alternatives - n)
-        for candidate, value in self._heard.items():
+        for candidate, said in self._heard.items():
             right = self._right[candidate]
-            scores[self._values.index(value)] += np.log(right * (self._alternatives - 1) / (1.0 - right))
+            vote = np.log(right * (self._alternatives - 1) / (1.0 - right)) / len(said)
+            for value in said:
+                scores[self._values.index(value)] += vote
         return scores
 
 

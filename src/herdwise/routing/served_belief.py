@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,27 +17,27 @@ class ServedBelief:
     Args:
         learned: over the candidates learned.
         columns: ``(m,)`` the column of each candidate served, -1 = none. Of several with one column (all
-            ``like`` the same) the first to answer speaks for it; one opinion never counts twice.
+            ``like`` the same) the first to answer speaks for it; one opinion never counts twice. Several samples
+            of one candidate share its vote.
         quality: ``(m,)`` predicted quality, the trust in who gave no answer that the belief knows.
         heard: candidate -> value, for those that answered.
-        spoken: columns that have answered.
+        spoken: column -> the candidate that spoke for it.
     """
 
     learned: Belief
     columns: np.ndarray
     quality: np.ndarray
     heard: tuple[tuple[int, str], ...] = ()
-    spoken: frozenset[int] = frozenset()
+    spoken: Mapping[int, int] = field(default_factory=dict)
 
     def observe(self, candidate: int, value: str | None) -> ServedBelief:
         """One more answer, or a failure to give one."""
         heard = self.heard if value is None else (*self.heard, (candidate, value))
         column = int(self.columns[candidate])
-        if column < 0 or column in self.spoken:
+        if column < 0 or self.spoken.get(column, candidate) != candidate:
             return replace(self, heard=heard)
-        return replace(
-            self, learned=self.learned.observe(column, value), heard=heard, spoken=self.spoken | {column}
-        )
+        spoken = {**self.spoken, column: candidate}
+        return replace(self, learned=self.learned.observe(column, value), heard=heard, spoken=spoken)
 
     def posterior(self) -> dict[str, float]:
         """Value -> P(right); a value that only strangers gave is believed as far as room is left for it."""
@@ -57,9 +58,12 @@ class ServedBelief:
         return value, posterior[value]
 
     def trust(self, candidate: int) -> float:
-        """P(right) of what it said, else what is expected of it."""
-        value = next((value for c, value in self.heard if c == candidate), None)
-        return self._expected(candidate) if value is None else self.posterior()[value]
+        """P(right) of what it said (of its likeliest answer), else what is expected of it."""
+        said = [value for c, value in self.heard if c == candidate]
+        if not said:
+            return self._expected(candidate)
+        posterior = self.posterior()
+        return max(posterior[value] for value in said)
 
     def gain(self, candidates: np.ndarray) -> np.ndarray:
         """Expected gain, ``(k,)``; 0 for who was not learned, unless nobody has answered yet."""
