@@ -10,6 +10,7 @@ import numpy as np
 
 from herdwise.core.errors import InputError
 from herdwise.core.registry import Registry
+from herdwise.prediction.candidate_features import CANDIDATE_FEATURES
 
 
 class Predictor(ABC):
@@ -25,13 +26,18 @@ class Predictor(ABC):
     #: them without refitting; a stack learns from them. Not part of the saved state.
     left_out_: np.ndarray | None = None
 
-    def fit(self, X: np.ndarray, Y: np.ndarray, *, seed: int = 0) -> Self:
+    def fit(
+        self, X: np.ndarray, Y: np.ndarray, *, seed: int = 0, candidate_features: np.ndarray | None = None
+    ) -> Self:
         """Learn.
 
         Args:
             X: ``(n, d)`` query vectors.
             Y: ``(n, m)`` quality in [0, 1], NaN = not run.
             seed: for any random choice; the same seed gives the same predictor.
+            candidate_features: ``(m, f)`` what else is known of the candidates, NaN = unknown, as
+                ``candidate_features.candidate_features`` gives it; ``None`` is all unknown. Only predictors
+                that learn across candidates look at it (as ``candidate_features_``).
 
         Raises:
             InputError: when shapes differ, or nothing was graded.
@@ -47,6 +53,7 @@ class Predictor(ABC):
         total = np.nansum(Y, axis=0)
         overall = float(total.sum() / count.sum())
         self.means_ = np.where(count > 0, total / np.maximum(count, 1), overall).astype(np.float32)
+        self.candidate_features_ = _checked(candidate_features, Y.shape[1])
         self._fit(X, Y, np.random.default_rng(seed))
         return self
 
@@ -65,6 +72,10 @@ class Predictor(ABC):
     def predict_one(self, x: np.ndarray) -> np.ndarray:
         """Expected quality, ``(m,)``, for one vector ``(d,)``; the serving path, tuned where it matters."""
         return np.asarray(self.predict(x[None])[0])
+
+    def parts(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """What ``predict_one`` is the sum of, for an explanation: name of a part -> ``(m,)``, in order."""
+        return {"mean": self.means_, self.name: self.predict_one(x) - self.means_}
 
     def among(self, columns: np.ndarray) -> Self:
         """The same knowledge where only these candidates may be picked; a guard then knows whom to guard."""
@@ -90,6 +101,18 @@ class Predictor(ABC):
     @abstractmethod
     def from_state(cls, options: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
         """Rebuild from ``state``; predicts the same to 1e-6. Needs numpy only."""
+
+
+def _checked(features: np.ndarray | None, m: int) -> np.ndarray:
+    shape = (m, len(CANDIDATE_FEATURES))
+    if features is None:
+        return np.full(shape, np.nan, dtype=np.float32)
+    features = np.asarray(features, dtype=np.float32)
+    if features.shape != shape:
+        raise InputError(
+            f"candidate_features {features.shape} must be {shape}: {', '.join(CANDIDATE_FEATURES)}."
+        )
+    return features
 
 
 PREDICTORS: Registry[Predictor] = Registry("predictor", "herdwise.predictors")

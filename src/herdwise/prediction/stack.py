@@ -60,7 +60,7 @@ class StackPredictor(Predictor):
         left_out: list[np.ndarray] = []
         for name in self.members:
             member = self._create(name)
-            member.fit(X, Y, seed=int(rng.integers(2**31)))
+            member.fit(X, Y, seed=int(rng.integers(2**31)), candidate_features=self.candidate_features_)
             left_out.append(
                 self._in_folds(name, X, Y, rng)
                 if member.left_out_ is None
@@ -90,7 +90,12 @@ class StackPredictor(Predictor):
         for number in range(int(fold.max()) + 1):
             rest = fold != number
             if np.isfinite(Y[rest]).any():
-                part = self._create(name).fit(X[rest], Y[rest], seed=int(rng.integers(2**31)))
+                part = self._create(name).fit(
+                    X[rest],
+                    Y[rest],
+                    seed=int(rng.integers(2**31)),
+                    candidate_features=self.candidate_features_,
+                )
                 left_out[~rest] = part.predict(X[~rest])
         return left_out
 
@@ -114,6 +119,19 @@ class StackPredictor(Predictor):
             total += np.float32(weight) * member.predict_one(z)
         calibrated = np.minimum(np.maximum(self._calibration(total), 0.0), 1.0)
         return self._guard.one(calibrated)
+
+    def parts(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """The candidates' means, each member's term, and what calibration and guard change, ``(m,)`` each."""
+        z = self._projection.one(x)
+        told = {"mean": self.means_}
+        for weight, member in self._used:
+            term = np.float32(weight) * (member.predict_one(z) - self.means_)
+            told[member.name] = told.get(member.name, np.float32(0.0)) + term
+        total = np.sum(list(told.values()), axis=0)
+        calibrated = np.minimum(np.maximum(self._calibration(total), 0.0), 1.0)
+        told["calibration"] = calibrated - total
+        told["guard"] = self._guard.one(calibrated) - calibrated
+        return told
 
     def among(self, columns: np.ndarray) -> Self:
         """A copy whose guard keeps to the best single of these candidates; the rest is shared."""

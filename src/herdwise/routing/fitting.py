@@ -17,6 +17,7 @@ from herdwise.core.outcomes import OutcomeTable
 from herdwise.core.query import CHARS_PER_TOKEN
 from herdwise.encoding.base import ENCODERS, Encoder
 from herdwise.prediction.base import PREDICTORS, Predictor
+from herdwise.prediction.candidate_features import candidate_features
 from herdwise.prediction.fusion import Fusion
 from herdwise.prediction.resources import ResourcePredictor
 from herdwise.prediction.signal_worth import SignalWorth
@@ -107,7 +108,9 @@ def _learn(
     encoder.fit(table.texts)
     X, tokens = _encoded(table, encoder, report)
     report("learn quality", 0, 1)
-    predictor.fit(X, table.matrix(quality_column), seed=seed)
+    predictor.fit(
+        X, table.matrix(quality_column), seed=seed, candidate_features=candidate_features(table.herd)
+    )
     report("learn quality", 1, 1)
     fusion = None
     if with_fusion and has_answers(table, quality_column):

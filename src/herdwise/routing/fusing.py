@@ -73,6 +73,8 @@ def left_out_predictions(predictor: Predictor, X: np.ndarray, quality: np.ndarra
     for number in range(int(fold.max()) + 1):
         rest = fold != number
         if np.isfinite(quality[rest]).any():
-            part = type(predictor)(**options).fit(X[rest], quality[rest], seed=seed)
+            part = type(predictor)(**options).fit(
+                X[rest], quality[rest], seed=seed, candidate_features=predictor.candidate_features_
+            )
             left_out[~rest] = part.predict(X[~rest])
     return left_out
