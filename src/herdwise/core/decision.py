@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 CostKind = Literal["usd", "active_params", "latency", "calls"]
 COST_KINDS: tuple[CostKind, ...] = ("usd", "active_params", "latency", "calls")
+#: What a call takes, as fields of ``Estimates``.
+ResourceKind = Literal["cost_usd", "latency_s", "output_tokens"]
+#: Probabilities that a limit may be asked to hold with.
+LEAST_PROBABILITY, MOST_PROBABILITY = 0.01, 0.99
 
 
 @dataclass(frozen=True, slots=True)
 class Constraints:
     """Hard limits. A candidate whose value for a constraint is unknown does not meet it.
+
+    ``max_cost_usd``, ``max_latency_s`` and ``max_output_tokens`` are held against what a call takes at most
+    with ``Goals.limit_probability``.
 
     Args:
         max_cost_usd: predicted USD for this query.
@@ -70,7 +78,11 @@ class Goals:
         cost_weight: lambda in utility = quality - cost_weight * cost, per unit of ``cost_kind``.
         cost_kind: usd (USD per query), active_params (billions), latency (s) or calls.
         min_quality: below it for every expert, the generalist answers.
+        min_quality_probability: how probable it must be that an expert's expected quality reaches
+            ``min_quality``; None = the expectation itself is compared.
         generalist: name of the candidate that answers then.
+        limit_probability: how probable it must be that a call keeps to a limit on cost, latency or length;
+            None = the expected value is compared, which about two calls in three keep to.
         constraints: hard limits.
         preferences: soft weights.
         switch_margin: by how much another candidate's utility must be higher before it takes over a
@@ -81,7 +93,9 @@ class Goals:
     cost_weight: float = 0.0
     cost_kind: CostKind = "usd"
     min_quality: float | None = None
+    min_quality_probability: float | None = None
     generalist: str | None = None
+    limit_probability: float | None = 0.9
     constraints: Constraints = field(default_factory=Constraints)
     preferences: Preferences = field(default_factory=Preferences)
     switch_margin: float = 0.05
@@ -94,17 +108,31 @@ class Goals:
         return replace(self, **changes)
 
 
+class Detail(Protocol):
+    """What stands behind the estimates of one query, worked out only when it is asked for."""
+
+    def quality_std(self) -> np.ndarray | None:
+        """``(m,)`` standard error of the expected quality, NaN = unknown; None where none is stated."""
+
+    def quantile(self, kind: ResourceKind, probability: float) -> np.ndarray:
+        """``(m,)`` what a call takes at most with a probability; NaN where the distribution is unknown."""
+
+    def parts(self) -> Mapping[str, np.ndarray]:
+        """What the expected quality is the sum of: name of a part -> ``(m,)``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Estimates:
     """Predictions for one query, one value per candidate; NaN = unknown, never zero.
 
     Args:
         quality: ``(m,)`` calibrated expected quality in [0, 1].
-        quality_std: ``(m,)`` standard error of that expectation, or None when the predictor states none.
+        quality_std: ``(m,)`` standard error of that expectation, or None; see ``std``.
         cost_usd: ``(m,)`` USD for this query.
         latency_s: ``(m,)`` seconds.
         output_tokens: ``(m,)`` tokens of the answer.
         origin: where quality comes from: "router", or "declared" before one is trained.
+        detail: what stands behind these, None before a router is trained.
     """
 
     quality: np.ndarray
@@ -113,3 +141,16 @@ class Estimates:
     latency_s: np.ndarray
     output_tokens: np.ndarray
     origin: str = "router"
+    detail: Detail | None = None
+
+    def std(self) -> np.ndarray | None:
+        """``(m,)`` standard error of the expected quality; None when the predictor states none."""
+        if self.quality_std is not None or self.detail is None:
+            return self.quality_std
+        return self.detail.quality_std()
+
+    def at_most(self, kind: ResourceKind, probability: float) -> np.ndarray:
+        """``(m,)`` what a call takes at most with a probability; NaN where the distribution is unknown."""
+        if self.detail is None:
+            return np.full(len(self.quality), np.nan)
+        return self.detail.quantile(kind, probability)

@@ -133,6 +133,19 @@ class StackPredictor(Predictor):
         told["guard"] = self._guard.one(calibrated) - calibrated
         return told
 
+    def parts(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """The candidates' means, each member's term, and what calibration and guard change, ``(m,)`` each."""
+        z = self._projection.one(x)
+        told = {"mean": self.means_}
+        for weight, member in self._used:
+            term = np.float32(weight) * (member.predict_one(z) - self.means_)
+            told[member.name] = told.get(member.name, np.float32(0.0)) + term
+        total = np.sum(list(told.values()), axis=0)
+        calibrated = np.minimum(np.maximum(self._calibration(total), 0.0), 1.0)
+        told["calibration"] = calibrated - total
+        told["guard"] = self._guard.one(calibrated) - calibrated
+        return told
+
     def among(self, columns: np.ndarray) -> Self:
         """A copy whose guard keeps to the best single of these candidates; the rest is shared."""
         if len(columns) == 0:

@@ -11,7 +11,7 @@ import numpy as np
 
 from herdwise.core.candidate import Herd
 from herdwise.core.errors import ArtefactError
-from herdwise.prediction.resources import Resources
+from herdwise.prediction.resources import KINDS, Resources, priced
 from herdwise.routing.manifest import candidate_from_json, candidate_to_json
 
 _ARRAYS = ("weights", "offset", "level_std", "factors", "constants")
@@ -41,7 +41,8 @@ class Admitted:
         return np.ascontiguousarray(self.weights.T, dtype=np.float32)
 
     @cached_property
-    def _prices(self) -> tuple[np.ndarray, np.ndarray]:
+    def prices(self) -> tuple[np.ndarray, np.ndarray]:
+        """USD per million input and output tokens, ``(r,)`` each."""
         return (
             self.herd.column(lambda c: c.price.input_usd_per_mtok),
             self.herd.column(lambda c: c.price.output_usd_per_mtok),
@@ -64,11 +65,33 @@ class Admitted:
             np.nan_to_num(value) @ self.factors[:, kind].T + self.constants[:, kind]
             for kind, value in enumerate(values)
         )
-        price_in, price_out = self._prices
-        # Free output costs nothing, however long: its length need not be known.
-        priced = (input_tokens * price_in + np.where(price_out == 0.0, 0.0, output * price_out)) * 1e-6
-        own = (np.where(np.isnan(cost), priced, cost), latency, output)
+        at_price = priced(input_tokens, output, *self.prices)
+        own = (np.where(np.isnan(cost), at_price, cost), latency, output)
         return Resources(*(np.concatenate(pair, axis=-1) for pair in zip(values, own, strict=True)))
+
+    def quantile(self, kind: str, learned: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        """``(k + r,)`` what a call takes at most, from ``(k,)`` quantiles and expectations of the learned.
+
+        An enlisted candidate's value lies off its expectation by the factor by which those lie off theirs
+        that it is computed from: the geometric mean, weighted by what each adds to the expectation. NaN
+        where that is not known.
+        """
+        place = KINDS.index(kind)
+        shares = self.factors[:, place] * np.nan_to_num(expected)
+        total = shares.sum(axis=1)
+        known = np.isfinite(learned) & (expected > 0)
+        off = np.log(np.where(known, learned, 1.0) / np.where(known, expected, 1.0))
+        shares = shares / np.maximum(total, 1e-300)[:, None]
+        whole = (shares[:, ~known].sum(axis=1) < 1e-3) & (total > 0)
+        own = (self.constants[:, place] + total) * np.exp(shares @ off)
+        return np.concatenate([learned, np.where(whole, own, np.nan)])
+
+    def parts(self, learned: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """``(k + r,)`` of each part of the learned qualities: an enlisted one takes its weights of each."""
+        return {
+            name: np.concatenate([part, (part @ self._across).astype(part.dtype, copy=False)])
+            for name, part in learned.items()
+        }
 
     def joined(self, other: Admitted) -> Admitted:
         """These and those; a name that stands in both is the other's."""

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from herdwise.core.candidate import Candidate, Herd
-from herdwise.core.decision import Constraints, Estimates, Goals
+from herdwise.core.decision import Constraints, Estimates, Goals, ResourceKind
 from herdwise.core.errors import NoCandidateError, UnknownNameError
 from herdwise.core.query import Query
 
@@ -84,6 +84,19 @@ def admit(
             value = values[position]
             drop(position, f"{what} unknown" if np.isnan(value) else f"{what} {value:.4g} > {limit:.4g}")
 
+    def likely_at_most(kind: ResourceKind, limit: float | None) -> None:
+        probability = goals.limit_probability
+        if limit is None:
+            return
+        expected = getattr(estimates, kind)
+        if probability is None:
+            at_most(expected, limit, f"predicted {kind}")
+            return
+        quantile = estimates.at_most(kind, probability)
+        stated = np.isfinite(quantile)
+        at_most(np.where(stated, -np.inf, expected), limit, f"predicted {kind}")
+        at_most(np.where(stated, quantile, -np.inf), limit, f"predicted {kind} ({probability:g} quantile)")
+
     if limits.candidates is not None:
         for name in sorted(limits.candidates):
             if name not in facts.herd:
@@ -96,9 +109,9 @@ def admit(
                 drop(position, "not among the allowed candidates")
     at_most(facts.params_b, limits.max_params_b, "params_b")
     at_most(facts.active_params_b, limits.max_active_params_b, "active_params_b")
-    at_most(estimates.cost_usd, limits.max_cost_usd, "predicted cost_usd")
-    at_most(estimates.latency_s, limits.max_latency_s, "predicted latency_s")
-    at_most(estimates.output_tokens, limits.max_output_tokens, "predicted output_tokens")
+    likely_at_most("cost_usd", limits.max_cost_usd)
+    likely_at_most("latency_s", limits.max_latency_s)
+    likely_at_most("output_tokens", limits.max_output_tokens)
     for position, candidate in enumerate(facts.herd):
         reason = _property_missed(candidate, limits) or _requirement_missed(candidate, query)
         if reason:

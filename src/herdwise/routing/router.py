@@ -12,7 +12,7 @@ import numpy as np
 
 from herdwise.answers.signals import Signals
 from herdwise.core.candidate import Candidate, Herd
-from herdwise.core.decision import Estimates, Goals
+from herdwise.core.decision import Detail, Estimates, Goals
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.core.query import Query
 from herdwise.encoding.base import Encoder
@@ -26,6 +26,7 @@ from herdwise.routing.admitted import Admitted
 from herdwise.routing.base import Belief, Situation
 from herdwise.routing.batch_estimates import BatchEstimates
 from herdwise.routing.constraints import HerdFacts
+from herdwise.routing.detail import RouterDetail
 from herdwise.routing.enlist import Admission, consider
 from herdwise.routing.exchange import admitting, removing
 from herdwise.routing.explain import Neighbour
@@ -134,13 +135,14 @@ class Router:
     # -- predicting ---------------------------------------------------------------------------------
 
     @cached_property
-    def _facts(self) -> HerdFacts:
+    def herd_facts(self) -> HerdFacts:
+        """Properties of the herd that is served."""
         return HerdFacts(self.herd)
 
     @cached_property
     def _as_learned(self) -> bool:
         """Whether the herd is what the columns predict, in their order and at their prices."""
-        return np.array_equal(self.source, np.arange(len(self.by_column))) and not self._repriced.any()
+        return np.array_equal(self.source, np.arange(len(self.by_column))) and not self.repriced.any()
 
     @cached_property
     def by_column(self) -> list[Candidate]:
@@ -161,7 +163,7 @@ class Router:
         return facts.input_usd_per_mtok, facts.output_usd_per_mtok
 
     @cached_property
-    def _repriced(self) -> np.ndarray:
+    def repriced(self) -> np.ndarray:
         """Whose price differs from the one in the training data: cost follows the price from here on."""
         trained = [self.by_column[int(s)].price if s >= 0 else None for s in self.source]
         return np.array(
@@ -190,27 +192,32 @@ class Router:
         if self.admitted is not None:
             quality, got = self.admitted.quality(quality), self.admitted.resources(got, tokens[:, None])
             std = None if std is None else self.admitted.std(std)
+
+        def behind(i: int) -> Detail:
+            return RouterDetail(self, X[i], queries[i])
+
         if self._as_learned:
-            return BatchEstimates(quality, std, got.cost_usd, got.latency_s, got.output_tokens)
+            return BatchEstimates(quality, std, got.cost_usd, got.latency_s, got.output_tokens, behind)
         return BatchEstimates(
             quality=np.where(self.source < 0, self.constant, quality[:, self.source]),
             quality_std=None if std is None else self._moved(std),
             cost_usd=self._priced(self._moved(got.cost_usd), tokens[:, None], self._moved(got.output_tokens)),
-            latency_s=self._moved(got.latency_s),
+            latency_s=np.where(self.source < 0, self.herd_facts.latency_s, self._moved(got.latency_s)),
             output_tokens=self._moved(got.output_tokens),
+            detail=behind,
         )
 
     def _moved(self, values: np.ndarray) -> np.ndarray:
         return np.where(self.source < 0, np.nan, values[:, self.source])
 
     def _priced(self, cost: np.ndarray, tokens: np.ndarray, output: np.ndarray) -> np.ndarray:
-        if not self._repriced.any():
+        if not self.repriced.any():
             return cost
-        facts = self._facts
+        facts = self.herd_facts
         price = (tokens * facts.input_usd_per_mtok + output * facts.output_usd_per_mtok) / 1e6
         # A free candidate costs nothing however long it writes, so its length need not be known.
         free = (facts.input_usd_per_mtok == 0) & (facts.output_usd_per_mtok == 0)
-        return np.where(self._repriced, np.where(free, 0.0, price), cost)
+        return np.where(self.repriced, np.where(free, 0.0, price), cost)
 
     def estimate_one(self, query: Query) -> Estimates:
         """Predictions for one query; the serving path."""
@@ -220,8 +227,9 @@ class Router:
         got = self.resources.predict_one(x, tokens, *self.learned_prices)
         if self.admitted is not None:
             quality, got = self.admitted.quality(quality), self.admitted.resources(got, tokens)
+        detail = RouterDetail(self, x, query)
         if self._as_learned:
-            return Estimates(quality, None, got.cost_usd, got.latency_s, got.output_tokens)
+            return Estimates(quality, None, got.cost_usd, got.latency_s, got.output_tokens, detail=detail)
         none = self.source < 0
         output = np.where(none, np.nan, got.output_tokens[self.source])
         return Estimates(
@@ -230,13 +238,14 @@ class Router:
             cost_usd=self._priced(
                 np.where(none, np.nan, got.cost_usd[self.source]), np.asarray(tokens), output
             ),
-            latency_s=np.where(none, self._facts.latency_s, got.latency_s[self.source]),
+            latency_s=np.where(none, self.herd_facts.latency_s, got.latency_s[self.source]),
             output_tokens=output,
+            detail=detail,
         )
 
     def situation(self, query: Query, goals: Goals, estimates: Estimates | None = None) -> Situation:
         """See ``Ranker.situation``."""
-        return scene(self._facts, query, goals, estimates or self.estimate_one(query))
+        return scene(self.herd_facts, query, goals, estimates or self.estimate_one(query))
 
     def belief(self, query: Query, estimates: Estimates) -> Belief | None:
         """See ``Ranker.belief``."""
