@@ -26,6 +26,31 @@ def _faulty_upstream_module() -> Any:
     return sys.modules[name]
 
 
+def _provider_upstreams_module() -> Any:
+    """As above; tests/provider_upstreams.py builds on tests/faulty_upstream.py."""
+    name = "herdwise_tests_provider_upstreams"
+    if name not in sys.modules:
+        _faulty_upstream_module()
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("provider_upstreams.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+@pytest.fixture
+async def provider_upstream() -> AsyncIterator[Callable[..., Awaitable[Any]]]:
+    """``await provider_upstream("anthropic", **options)`` starts a server of that API, or "ollama"."""
+    async with AsyncExitStack() as stack:
+
+        async def start(api: str, **options: Any) -> Any:
+            kind = _provider_upstreams_module().UPSTREAMS[api]
+            return await stack.enter_async_context(kind(**options))
+
+        yield start
+
+
 @pytest.fixture
 async def faulty_upstream() -> AsyncIterator[Callable[..., Awaitable[Any]]]:
     """``await faulty_upstream(**options)`` starts a server of ours; any number, closed after the test."""

@@ -595,6 +595,9 @@ class FaultyUpstream:
         owned_by: said of each model.
     """
 
+    #: What a subclass that speaks another API replaces.
+    exchange: type[Exchange] = Exchange
+    chat_path = "/v1/chat/completions"
     behaviours = tuple(BEHAVIOURS)
     closed_port = staticmethod(closed_port)
 
@@ -625,7 +628,7 @@ class FaultyUpstream:
     @property
     def bodies(self) -> list[dict[str, Any]]:
         """Bodies of the chat requests that came."""
-        return [r.body for r in self.requests if r.path == "/v1/chat/completions"]
+        return [r.body for r in self.requests if r.path == self.chat_path]
 
     def behave(self, kind: str | Sequence[Step], *, everywhere: bool = False, **options: Any) -> None:
         """Behave so from now on, or one step per chat request, of which the last one stays."""
@@ -636,7 +639,7 @@ class FaultyUpstream:
 
     async def __aenter__(self) -> FaultyUpstream:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Exchange(self), "127.0.0.1", self.port)
+        self._server = await loop.create_server(lambda: self.exchange(self), "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -660,7 +663,7 @@ class FaultyUpstream:
     async def respond(self, x: Exchange) -> None:
         self.requests.append(x.request)
         path = x.request.path.partition("?")[0]
-        chat = path == "/v1/chat/completions"
+        chat = path == self.chat_path
         if chat or self.everywhere:
             step = self._steps.pop(0) if len(self._steps) > 1 else self._steps[0]
             kind, options = (step, {}) if isinstance(step, str) else step

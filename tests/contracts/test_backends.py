@@ -13,7 +13,7 @@ from herdwise.backends.recorded import sample_questions
 from herdwise.core.errors import BackendError
 
 #: Backends that this suite knows how to make; a new one must be added, or the first test fails.
-KNOWN = ("openai_compatible", "recorded")
+KNOWN = ("anthropic", "ollama", "openai_compatible", "recorded")
 
 
 @dataclass
@@ -30,14 +30,17 @@ def test_every_registered_backend_is_walked() -> None:
 
 
 @pytest.fixture(params=KNOWN)
-async def case(request: pytest.FixtureRequest, faulty_upstream: Any) -> AsyncIterator[Case]:
+async def case(
+    request: pytest.FixtureRequest, faulty_upstream: Any, provider_upstream: Any
+) -> AsyncIterator[Case]:
     cls: Any = BACKENDS.get(request.param)
     question = "Hello there"
     if request.param == "recorded":
         question = sample_questions(1)[0]
         able, unable = cls("Yi-34B"), cls("nobody")
     else:
-        up = await faulty_upstream()
+        own = request.param in {"anthropic", "ollama"}
+        up = await (provider_upstream(request.param) if own else faulty_upstream())
         able, unable = (cls(name, up.base_url) for name in ("test-model", "nobody"))
     body = {"model": "auto", "messages": [{"role": "user", "content": question}], "x_unknown": {"a": 1}}
     yield Case(able, unable, body)

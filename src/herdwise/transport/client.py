@@ -19,6 +19,7 @@ from yarl import URL
 from herdwise.core.errors import BackendError, BadResponseError, TimeoutError_
 from herdwise.transport.content import is_json, json_object, media_type
 from herdwise.transport.failures import from_aiohttp, from_error_object, from_status
+from herdwise.transport.lines import LineParser
 from herdwise.transport.sse import Event, SSEParser
 
 #: How long the end of a body is awaited after a stream's last event, so that the connection can be kept.
@@ -27,6 +28,7 @@ _TAIL_S = 0.1
 _ERROR_BODY_BYTES = 256 * 1024
 #: A stream that does not say what it is gets the benefit of the doubt.
 _STREAMS = frozenset({"text/event-stream", ""})
+_LINES = frozenset({"application/x-ndjson", "application/jsonl", "application/json-lines", ""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,9 @@ class HttpClient:
             )
         return json_object(body, call.candidate)
 
-    async def events(self, call: Call, *, last: str | None = None) -> AsyncGenerator[Event, None]:
+    async def events(
+        self, call: Call, *, last: str | None = None, lines: bool = False
+    ) -> AsyncGenerator[Event, None]:
         """The events of an answer as they come.
 
         Closing the generator closes the connection, unless the answer had ended.
@@ -148,6 +152,7 @@ class HttpClient:
         Args:
             call: the request.
             last: data of the event that ends the stream, such as "[DONE]"; what follows it is not read.
+            lines: whether an event is a line of JSON, and not a server-sent event.
 
         Raises:
             BackendError: as ``read``, before the first event or between two.
@@ -155,14 +160,17 @@ class HttpClient:
         timeouts = call.timeouts or self.timeouts
         loop = asyncio.get_running_loop()
         deadline = None if timeouts.first_byte_s is None else loop.time() + timeouts.first_byte_s
-        parser = SSEParser(candidate=call.candidate, max_event_bytes=self.limits.max_event_bytes)
+        parser: SSEParser | LineParser = (LineParser if lines else SSEParser)(
+            candidate=call.candidate, max_event_bytes=self.limits.max_event_bytes
+        )
+        kinds = _LINES if lines else _STREAMS
         response: aiohttp.ClientResponse | None = None
         began, over = False, False
         waiting = asyncio.timeout_at(deadline)
         try:
             async with waiting:
                 response = await self._send(call, timeouts)
-                if response.status >= 300 or media_type(response.headers) not in _STREAMS:
+                if response.status >= 300 or media_type(response.headers) not in kinds:
                     raise await self._not_a_stream(response, call)
             while not over:
                 if began:

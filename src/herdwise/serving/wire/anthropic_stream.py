@@ -34,7 +34,7 @@ class MessageWriter(Writer):
         self._index = -1
         #: The kind of the open block: "", "text", "thinking" or "tool_use".
         self._kind = ""
-        self._signed = False
+        self._thought, self._signed = "", False
         self._calls: dict[int, _Call] = {}
         self._current: int | None = None
         #: What was said in the midst of an unfinished call.
@@ -111,11 +111,14 @@ class MessageWriter(Writer):
         if self._kind == "thinking" and self._signed:  # a signature ends its block
             self._close(out)
         self._open(out, "thinking", {"type": "thinking", "thinking": "", "signature": ""})
-        if block.get("thinking"):
-            self._say(out, {"type": "thinking_delta", "thinking": block["thinking"]})
-        if block.get("signature"):
+        text, signature = block.get("thinking") or "", block.get("signature")
+        # A signed thought comes whole, after its text has come in pieces.
+        if text and not (signature and text == self._thought):
+            self._thought += text
+            self._say(out, {"type": "thinking_delta", "thinking": text})
+        if signature:
             self._signed = True
-            self._say(out, {"type": "signature_delta", "signature": block["signature"]})
+            self._say(out, {"type": "signature_delta", "signature": signature})
 
     def _call(self, out: list[bytes], piece: Mapping[str, Any], number: int) -> None:
         call = self._calls.setdefault(number, _Call())
@@ -162,4 +165,4 @@ class MessageWriter(Writer):
     def _close(self, out: list[bytes]) -> None:
         if self._kind:
             out.append(named_event({"type": "content_block_stop", "index": self._index}))
-        self._kind, self._signed = "", False
+        self._kind, self._thought, self._signed = "", "", False
