@@ -8,6 +8,8 @@ from typing import Self
 import numpy as np
 
 _ARRAYS = ("knots_", "values_", "slope_", "shift_")
+#: Rows that are looked at together.
+_BLOCK = 2**13
 
 
 class Calibration:
@@ -67,7 +69,11 @@ class Calibration:
         self.knots_, self.values_ = np.array(knots), np.array(values)
 
     def _pooled(self, predicted: np.ndarray) -> np.ndarray:
-        mapped: np.ndarray = np.interp(predicted, self.knots_, self.values_).astype(np.float32)
+        mapped: np.ndarray = np.empty(predicted.shape, dtype=np.float32)
+        step = _BLOCK if predicted.ndim == 2 else len(predicted)
+        for start in range(0, len(predicted), step):  # np.interp works in float64
+            rows = slice(start, start + step)
+            mapped[rows] = np.interp(predicted[rows], self.knots_, self.values_)
         return mapped
 
     def __call__(self, predicted: np.ndarray) -> np.ndarray:

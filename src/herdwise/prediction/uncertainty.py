@@ -45,10 +45,11 @@ class LocalError:
         near = squared_distances(X, self.centres_).min(axis=1)
         self.radius_ = np.array(max(float(np.median(near)), 1e-6))
         known = np.isfinite(Y)
-        residual = np.where(known, Y - left_out, 0.0).astype(np.float64)
+        residual = np.where(known, Y - left_out, np.float32(0.0))
         runs = known.sum(axis=0)
-        variance = (residual**2).sum(axis=0) / np.maximum(runs, 1)
-        pooled_variance = (residual**2).sum() / max(runs.sum(), 1)
+        squared = np.einsum("ij,ij->j", residual, residual, dtype=np.float64)
+        variance = squared / np.maximum(runs, 1)
+        pooled_variance = squared.sum() / max(runs.sum(), 1)
         product, pairs = self._neighbour_products(X, residual, known, rng)
         pooled = max(float(product.sum() / max(pairs.sum(), 1)), 0.0)
         prior = 3000.0
@@ -64,7 +65,7 @@ class LocalError:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Per candidate: sum of products of neighbours' residuals, number of pairs; ``(m,)`` each."""
         rows = rng.choice(len(X), min(len(X), self.max_rows), replace=False)
-        X, residual, known = X[rows], residual[rows], known[rows]
+        X, residual, known = X[rows], residual[rows].astype(np.float64), known[rows]
         count = min(self.n_neighbours, len(X) - 1)
         product, pairs = np.zeros(residual.shape[1]), np.zeros(residual.shape[1])
         if count < 1:
