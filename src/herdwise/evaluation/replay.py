@@ -125,7 +125,8 @@ def replay(policy: Policy, openings: Openings, records: Records) -> Replay:
     """Carry out ``policy`` on every query.
 
     Raises:
-        InputError: when the policy asks what no record can answer (see ``Policy.replayable``).
+        InputError: when the policy asks what no record can answer (see ``Policy.replayable``), or samples that
+            were not recorded.
         HerdwiseError: when the policy breaks the contract: waits for nothing, never finishes, or returns
             an answer that it does not have.
     """
@@ -134,6 +135,12 @@ def replay(policy: Policy, openings: Openings, records: Records) -> Replay:
             f"policy {policy.name!r} cannot be replayed: it puts messages of its own to a candidate, and no"
             " record holds what would have been answered.",
             remedy="Measure it live, with herdwise serve and herdwise profile over it.",
+        )
+    if policy.samples_of_one and not records.again:
+        raise InputError(
+            f"policy {policy.name!r} asks one candidate several times, and these outcomes hold one sample of"
+            " each pair.",
+            remedy="Record several: herdwise profile --samples 5 --temperature 0.7.",
         )
     n, m = records.ran.shape
     answered = np.full(n, -1, dtype=np.int64)

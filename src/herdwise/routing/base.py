@@ -169,7 +169,7 @@ class Ask:
     Args:
         candidates: positions in the herd.
         messages: instead of the query's own (Merge).
-        sampling: overrides such as temperature.
+        sampling: overrides such as temperature; None takes the client's own field out.
         deliver: stream this answer to the client as it comes. Of several that may, the first that has
             something to say is delivered, and the others are cancelled.
         continue_from: text already delivered that the answer must continue; "" = the client has a part of
@@ -223,14 +223,29 @@ class Policy(ABC):
     consults: ClassVar[bool] = False
     #: Whether it can do nothing without a belief that was learned from recorded answers.
     needs_belief: ClassVar[bool] = False
-    #: Whether it may ask one candidate several times, for samples that differ.
+    #: Whether it may ask one candidate more than once.
     resamples: ClassVar[bool] = False
+    #: Whether it lives by several samples of one candidate.
+    samples_of_one: ClassVar[bool] = False
     #: Whether recorded outcomes can tell what it would have come to.
     replayable: ClassVar[bool] = True
 
     @abstractmethod
     def step(self, situation: Situation) -> Step:
         """What to do next."""
+
+    @property
+    def configured(self) -> bool:
+        """Whether it has all that it needs; one that has not is not offered by name."""
+        return True
+
+    def check(self, herd: Herd) -> None:
+        """Whether it can work with a herd.
+
+        Raises:
+            ConfigError: when an option names somebody who is not in it.
+        """
+        del herd
 
     def options(self) -> dict[str, Any]:
         """Constructor arguments as JSON values, for a saved router."""

@@ -134,8 +134,8 @@ def by_cost(situation: Situation, positions: np.ndarray) -> list[int]:
     return [int(p) for p in positions[keys]]
 
 
-def settle(situation: Situation, belief: Belief, why: str) -> Step:
-    """End the request with the likeliest answer; whoever is still under way is let go first.
+def settle(situation: Situation, belief: Belief, why: str, value: str | None = None) -> Step:
+    """End the request with the likeliest answer, or one of ``value``; who is under way is let go first.
 
     Returned is the answer of the candidate of best predicted quality among those that gave that value;
     where no answer has a value the most trusted one, and where there is no answer a declining text.
@@ -144,7 +144,7 @@ def settle(situation: Situation, belief: Belief, why: str) -> Step:
         return Cancel(tuple(ask.ask for ask in situation.in_flight))
     quality = situation.estimates.quality
     if situation.answers:
-        value, _ = belief.best()
+        value = belief.best()[0] if value is None else value
         gave = [a for a in situation.answers if value is not None and a.value == value]
         chosen = max(gave or situation.answers, key=lambda a: (_number(quality[a.candidate]), -a.ask))
         return Finish(chosen.ask, f"{why}: {situation.herd[chosen.candidate].name} answers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from herdwise.core.candidate import Herd
 from herdwise.core.errors import ConfigError
 
 
@@ -47,6 +48,18 @@ def one_of(policy: str, option: str, value: str, known: tuple[str, ...]) -> str:
     if value not in known:
         raise ConfigError(f"{policy}: {option} {value!r} is not known.", remedy=f"Known: {', '.join(known)}.")
     return value
+
+
+def known_candidate(policy: str, name: str | None, herd: Herd) -> None:
+    """A candidate's name is one of the herd; None is no name.
+
+    Raises:
+        ConfigError: when it is not.
+    """
+    if name is not None and name not in herd:
+        raise ConfigError(
+            f"{policy}: there is no candidate {name!r}.", remedy=f"The herd: {', '.join(herd.names)}."
+        )
 
 
 def _number(value: object) -> bool:

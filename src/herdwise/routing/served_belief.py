@@ -17,8 +17,8 @@ class ServedBelief:
     Args:
         learned: over the candidates learned.
         columns: ``(m,)`` the column of each candidate served, -1 = none. Of several with one column (all
-            ``like`` the same) the first to answer speaks for it; one opinion never counts twice. Several samples
-            of one candidate share its vote.
+            ``like`` the same) the first to answer speaks for it; one opinion never counts twice. Samples of
+            one candidate share its vote.
         quality: ``(m,)`` predicted quality, the trust in who gave no answer that the belief knows.
         heard: candidate -> value, for those that answered.
         spoken: column -> the candidate that spoke for it.

@@ -68,6 +68,8 @@ class ChatEndpoint:
             situation = direct_situation(ranker.herd, request.query, request.goals, candidate)
         else:
             policy = self._service.policies[request.policy]
+            if not policy.configured:
+                raise _not_configured(request)
             if policy.needs_belief and ranker.fusion is None:
                 raise _nothing_believed(request)
             if ranker.blocking:
@@ -100,6 +102,15 @@ class ChatEndpoint:
         if keeper is None or keeper not in situation.herd:
             return situation
         return replace(situation, thread=Thread(situation.herd.index(keeper), tool_loop(messages)))
+
+
+def _not_configured(request: ChatRequest) -> RequestError:
+    return RequestError(
+        f"policy {request.policy!r} is not configured here.",
+        param="model" if request.model.startswith("auto/") else "herdwise.policy",
+        code="policy_not_configured",
+        remedy="Give its options in the config, under policy: (docs/policies.md), or ask for another.",
+    )
 
 
 def _nothing_believed(request: ChatRequest) -> RequestError:

@@ -259,6 +259,14 @@ class Course:
                 )
             )
 
+    def note_cut_off(self) -> None:
+        """Note the asks that were cancelled in the midst of what the client has of them."""
+        known = {failure.ask for failure in self.failures}
+        for ask in self.asks:
+            if ask.status == "cancelled" and ask.delivered and ask.number not in known:
+                text = self.delivered_text()
+                self.failures.append(Failure(ask.number, ask.position, "cancelled", "cut off", text))
+
     def _hear(
         self, ask: LiveAsk, value: str | None, missing: str, evidence: float, cost_usd: float | None
     ) -> None:

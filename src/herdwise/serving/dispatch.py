@@ -122,6 +122,7 @@ class Dispatcher:
                     return
             elif isinstance(step, Cancel):
                 await self._close(course.asks[number] for number in step.asks)
+                course.note_cut_off()
             else:
                 await self._finish(course, step, deliver)
                 return
@@ -130,6 +131,7 @@ class Dispatcher:
     async def _last_word(self, course: Course, policy: Policy, deliver: Deliver) -> bool:
         """At the deadline: a policy that has consulted ends with what it heard. Whether it did."""
         await self._close(ask for ask in course.asks if ask.status == "open")
+        course.note_cut_off()
         if not policy.consults or course.returned is not None:
             return False
         step = policy.step(course.now())
@@ -304,4 +306,6 @@ def _body(course: Course, step: Ask) -> Mapping[str, Any]:
             {"role": "assistant", "content": step.continue_from},
             {"role": "user", "content": _CONTINUE},
         ]
-    return {**body, "messages": messages, **(step.sampling or {})}
+    body |= {"messages": messages, **(step.sampling or {})}
+    out = [key for key, value in (step.sampling or {}).items() if value is None]
+    return {key: value for key, value in body.items() if key not in out}

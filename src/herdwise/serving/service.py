@@ -98,6 +98,13 @@ class Service:
                 f"the default policy {self.default_policy!r} is not among the policies.",
                 remedy=f"Known: {', '.join(sorted(self.policies))}.",
             )
+        default = self.policies[self.default_policy]
+        if not default.configured:
+            raise ConfigError(
+                f"the default policy {self.default_policy!r} lacks an option that it needs.",
+                remedy="Give it under policy: options: (docs/policies.md).",
+            )
+        default.check(self.ranker.herd)
         if self.default_policy not in self.offered():
             raise ConfigError(
                 f"the default policy {self.default_policy!r} needs a router that learned from answers.",
@@ -108,7 +115,10 @@ class Service:
     def offered(self) -> list[str]:
         """Names of the policies whose needs are met, sorted."""
         names = sorted(self.policies)
-        return [n for n in names if not self.policies[n].needs_belief or self.ranker.fusion is not None]
+        return [name for name in names if self._can(self.policies[name])]
+
+    def _can(self, policy: Policy) -> bool:
+        return policy.configured and (not policy.needs_belief or self.ranker.fusion is not None)
 
 
 def check_bind(host: str, keys: Sequence[str]) -> None:
