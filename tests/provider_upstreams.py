@@ -36,6 +36,15 @@ def blocks_of(content: Any) -> list[dict[str, Any]]:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
+def in_words(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The request with the user's own words alone; a message that only returns tool results has none."""
+
+    def said(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [b for b in blocks_of(message["content"]) if b["type"] == "text"]
+
+    return {**body, "messages": [{**m, "content": said(m)} for m in body["messages"] if said(m)]}
+
+
 def fault_of(body: Mapping[str, Any]) -> str | None:
     """What Anthropic's API would refuse in a request; None = nothing."""
     unknown = {name for name in body if not name.startswith("x_")} - _ANTHROPIC_FIELDS
@@ -71,11 +80,11 @@ class AnthropicExchange(faulty.Exchange):  # type: ignore[misc]
         if self.server.blocks is not None:
             blocks, reason = self.server.blocks, self.server.stop_reason
         elif body.get("tools") and not any(b["type"] == "tool_result" for b in last):
-            given = {"text": faulty.last_user_text(body)}
+            given = {"text": faulty.last_user_text(in_words(body))}
             blocks = [{"type": "tool_use", "id": "toolu_1", "name": body["tools"][0]["name"], "input": given}]
             reason = "tool_use"
         else:
-            pieces = faulty.words(self.server.answer(body))
+            pieces = faulty.words(self.server.answer(in_words(body)))
             limit = body["max_tokens"]
             reason = "max_tokens" if limit < len(pieces) else "end_turn"
             blocks = [{"type": "text", "text": "".join(pieces[:limit])}]
