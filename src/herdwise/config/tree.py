@@ -13,11 +13,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from herdwise.core.decision import CostKind
+from herdwise.core.decision import LEAST_PROBABILITY, MOST_PROBABILITY, CostKind
 
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
+Probability = Annotated[float, Meta(ge=LEAST_PROBABILITY, le=MOST_PROBABILITY)]
 Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
@@ -154,7 +155,9 @@ class GoalsNode(Node, frozen=True):
     cost_weight: NotNegative = 0.0
     cost_kind: CostKind = "usd"
     min_quality: Fraction | None = None
+    min_quality_probability: Probability | None = None
     generalist: str | None = None
+    limit_probability: Probability | None = 0.9
     switch_margin: NotNegative = 0.05
     max_calls: Count | None = None
     max_seconds: Positive | None = None

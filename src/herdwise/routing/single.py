@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from herdwise.core.errors import InputError
 from herdwise.routing.base import Ask, Finish, Policy, Situation, Step, Wait
+from herdwise.routing.hand_over import handed_over
 from herdwise.routing.option_checks import one_of
 from herdwise.routing.threads import kept
 
@@ -70,7 +70,7 @@ def ranking(situation: Situation) -> tuple[list[int], str]:
     Raises:
         InputError: when ``min_quality`` is set without a generalist, or the generalist is unknown.
     """
-    goals, herd = situation.goals, situation.herd
+    goals = situation.goals
     utility = situation.utility
     order = np.argsort(-utility, kind="stable")
     order = order[: int(situation.admitted.sum())] if not situation.admitted.all() else order
@@ -80,26 +80,7 @@ def ranking(situation: Situation) -> tuple[list[int], str]:
         "best utility" if goals.cost_weight or not goals.preferences.neutral else "best predicted quality"
     )
     if goals.min_quality is not None:
-        if goals.generalist is None:
-            raise InputError(
-                "min_quality is set, but no generalist is named.",
-                remedy="Name the candidate that answers when no expert is good enough: goals.generalist.",
-            )
-        generalist = herd.index(goals.generalist)
-        good = situation.estimates.quality >= goals.min_quality
-        experts_good = good.copy()
-        experts_good[generalist] = False
-        if experts_good[order].any():
-            order = np.concatenate([order[good[order]], order[~good[order]]])
-            reason = f"{reason} among those predicted at {goals.min_quality:g} or more"
-        elif situation.admitted[generalist]:
-            order = np.concatenate([[generalist], order[order != generalist]])
-            reason = f"no expert is predicted at {goals.min_quality:g} or more: handed to the generalist"
-        else:
-            reason = (
-                f"no expert is predicted at {goals.min_quality:g} or more, and the generalist"
-                f" is removed ({situation.removed.get(goals.generalist, 'constraint')}): {reason}"
-            )
+        order, reason = handed_over(situation, order, reason, goals.min_quality)
     if situation.healthy is not None and not situation.healthy[order].all():
         healthy = situation.healthy[order]
         order = np.concatenate([order[healthy], order[~healthy]])

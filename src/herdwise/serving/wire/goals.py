@@ -14,12 +14,20 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from herdwise.core.candidate import Herd
-from herdwise.core.decision import Constraints, CostKind, Goals, Preferences
+from herdwise.core.decision import (
+    LEAST_PROBABILITY,
+    MOST_PROBABILITY,
+    Constraints,
+    CostKind,
+    Goals,
+    Preferences,
+)
 from herdwise.core.errors import RequestError
 
 _Weight = Annotated[float, Meta(ge=0, le=1e12)]
 _Limit = Annotated[float, Meta(gt=0)] | None | UnsetType
 _Fraction = Annotated[float, Meta(ge=0, le=1)]
+_Probability = Annotated[float, Meta(ge=LEAST_PROBABILITY, le=MOST_PROBABILITY)]
 
 
 class Prefer(msgspec.Struct, forbid_unknown_fields=True):
@@ -39,7 +47,9 @@ class RequestGoals(msgspec.Struct, forbid_unknown_fields=True):
     cost_weight: _Weight | UnsetType = UNSET
     cost_kind: CostKind | UnsetType = UNSET
     min_quality: _Fraction | UnsetType | None = UNSET
+    min_quality_probability: _Probability | UnsetType | None = UNSET
     generalist: str | UnsetType | None = UNSET
+    limit_probability: _Probability | UnsetType | None = UNSET
     switch_margin: _Weight | UnsetType = UNSET
     max_calls: Annotated[int, Meta(ge=1)] | UnsetType | None = UNSET
     max_seconds: _Limit = UNSET
@@ -62,7 +72,9 @@ _GOALS = (
     "cost_weight",
     "cost_kind",
     "min_quality",
+    "min_quality_probability",
     "generalist",
+    "limit_probability",
     "switch_margin",
     "max_calls",
     "max_seconds",
