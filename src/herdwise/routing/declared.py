@@ -55,6 +55,11 @@ class DeclaredRouter:
         return False
 
     @property
+    def encoder(self) -> None:
+        """Nothing was learned yet."""
+        return None
+
+    @property
     def fusion(self) -> None:
         """Nothing was recorded yet."""
         return None

@@ -11,6 +11,7 @@ from herdwise.answers.signals import Signals
 from herdwise.core.candidate import Herd
 from herdwise.core.decision import Estimates, Goals
 from herdwise.core.query import Query
+from herdwise.encoding.base import Encoder
 from herdwise.prediction.fusion import Fusion
 from herdwise.routing.base import Belief, Policy, Situation
 from herdwise.routing.constraints import HerdFacts, admit, refuse_empty
@@ -28,6 +29,10 @@ class Ranker(Protocol):
     @property
     def blocking(self) -> bool:
         """Whether predicting waits for somebody else (a remote encoder): then call it off an event loop."""
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """What makes vectors of queries; None where nothing was learned."""
 
     @property
     def fusion(self) -> Fusion | None:

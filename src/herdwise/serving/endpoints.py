@@ -16,6 +16,7 @@ from starlette.routing import Route
 from herdwise.core.errors import HerdwiseError, InputError, RequestError
 from herdwise.serving.access import Keys, read_body
 from herdwise.serving.dispatch import Dispatcher
+from herdwise.serving.embeddings import ENCODER_MODEL, embed
 from herdwise.serving.ledger import Ledger
 from herdwise.serving.ledger_writer import unknown_decision
 from herdwise.serving.records import FeedbackRecord
@@ -23,7 +24,7 @@ from herdwise.serving.service import Service
 from herdwise.serving.wire.anthropic_messages import read_count
 from herdwise.serving.wire.anthropic_reply import error_body
 from herdwise.serving.wire.errors import WireError, from_exception, wire_error
-from herdwise.serving.wire.openai_chat import decode, model_names
+from herdwise.serving.wire.openai_chat import decode, json_object, model_names
 
 _Handler = Callable[[Request], Awaitable[Response]]
 
@@ -51,6 +52,7 @@ class Endpoints:
         return [
             Route("/healthz", self.healthz, methods=["GET"]),
             Route("/readyz", self.readyz, methods=["GET"]),
+            Route("/v1/embeddings", self._keyed(self.embeddings), methods=["POST"]),
             Route("/v1/messages/count_tokens", self._keyed(self.count_tokens), methods=["POST"]),
             Route("/v1/models", self._keyed(self.models), methods=["GET"]),
             Route("/v1/models/{name:path}", self._keyed(self.model), methods=["GET"]),
@@ -95,12 +97,16 @@ class Endpoints:
     async def models(self, request: Request) -> Response:
         """All names that a request's ``model`` may have."""
         del request
-        return _json({"object": "list", "data": [self._model(name) for name in model_names(self._service)]})
+        return _json({"object": "list", "data": [self._model(name) for name in self._names()]})
+
+    def _names(self) -> list[str]:
+        encoder = [] if self._service.ranker.encoder is None else [ENCODER_MODEL]
+        return [*model_names(self._service), *encoder]
 
     async def model(self, request: Request) -> Response:
         """One of them."""
         name = request.path_params["name"]
-        if name not in model_names(self._service):
+        if name not in self._names():
             raise RequestError(
                 f"there is no model {name!r}.", status=404, param="model", code="model_not_found"
             )
@@ -112,6 +118,16 @@ class Endpoints:
         created = self._created if released is None else calendar.timegm(released.timetuple())
         owner = "herdwise" if candidate is None else "candidate"
         return {"id": name, "object": "model", "created": created, "owned_by": owner}
+
+    async def embeddings(self, request: Request) -> Response:
+        """Vectors of texts, by a named candidate or the router's own encoder."""
+        raw = await self._body(request)
+        if raw is None:
+            return Response(status_code=400)
+        told = await embed(json_object(raw), self._service)
+        if isinstance(told, WireError):
+            return error_response(told)
+        return _json(told)
 
     async def count_tokens(self, request: Request) -> Response:
         """The estimate that routing goes by, in Anthropic's shape; also its errors."""
