@@ -15,9 +15,13 @@ from herdwise.core.errors import ArtefactError, InputError
 from herdwise.prediction.base import PREDICTORS, Predictor
 from herdwise.prediction.calibration import Calibration
 from herdwise.prediction.guard import Guard
+from herdwise.prediction.mean import left_out_means
 from herdwise.prediction.projection import Projection
 from herdwise.prediction.uncertainty import LocalError
 from herdwise.prediction.weighting import choose_weights
+
+#: Rows that are looked at together.
+_BLOCK = 2**13
 
 
 class StackPredictor(Predictor):
@@ -64,22 +68,25 @@ class StackPredictor(Predictor):
             left_out.append(
                 self._in_folds(name, X, Y, rng)
                 if member.left_out_ is None
-                else np.clip(member.left_out_, 0.0, 1.0)
+                else np.clip(member.left_out_, 0.0, 1.0, out=member.left_out_)
             )
             member.left_out_ = None  # as large as the outcomes, and not needed again
             fitted.append(member)
-        known = np.isfinite(Y)
-        others = known.sum(axis=0) - known
-        rest = np.nansum(Y, axis=0) - np.where(known, Y, 0.0)
-        means = np.where(others > 0, rest / np.maximum(others, 1), self.means_).astype(np.float32)
-        self.weights_ = choose_weights(left_out, means, Y)
-        predicted = means + np.tensordot(
-            self.weights_, np.stack([part - means for part in left_out]), axes=1
-        ).astype(np.float32)
+        predicted = left_out_means(Y, self.means_)
+        self.weights_ = choose_weights(left_out, predicted, Y)
+        predicted *= np.float32(1.0 - self.weights_.sum())
+        for weight, part in zip(self.weights_, left_out, strict=True):
+            # In place: each is as large as the outcomes, and not needed again.
+            predicted += np.multiply(part, weight, out=part)
+        left_out.clear()
         self._calibration = Calibration().fit(predicted, Y)
-        calibrated = np.clip(self._calibration(predicted), 0.0, 1.0)
+        calibrated = self._calibration(predicted)
+        np.clip(calibrated, 0.0, 1.0, out=calibrated)
         self._guard = Guard().fit(calibrated, Y, self.means_)
-        self.left_out_ = np.clip(self._guard(calibrated), 0.0, 1.0).astype(np.float32)
+        for start in range(0, len(Y), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            np.clip(self._guard(calibrated[rows]), 0.0, 1.0, out=calibrated[rows])
+        self.left_out_ = calibrated
         self._error = LocalError().fit(X, Y, self.left_out_, rng)
         self._members = fitted
         self._prepare()
@@ -119,19 +126,6 @@ class StackPredictor(Predictor):
             total += np.float32(weight) * member.predict_one(z)
         calibrated = np.minimum(np.maximum(self._calibration(total), 0.0), 1.0)
         return self._guard.one(calibrated)
-
-    def parts(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """The candidates' means, each member's term, and what calibration and guard change, ``(m,)`` each."""
-        z = self._projection.one(x)
-        told = {"mean": self.means_}
-        for weight, member in self._used:
-            term = np.float32(weight) * (member.predict_one(z) - self.means_)
-            told[member.name] = told.get(member.name, np.float32(0.0)) + term
-        total = np.sum(list(told.values()), axis=0)
-        calibrated = np.minimum(np.maximum(self._calibration(total), 0.0), 1.0)
-        told["calibration"] = calibrated - total
-        told["guard"] = self._guard.one(calibrated) - calibrated
-        return told
 
     def parts(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """The candidates' means, each member's term, and what calibration and guard change, ``(m,)`` each."""
