@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 #: Odd constants of multiplicative hashing (Knuth, TAOCP 3, 6.4; the finaliser of MurmurHash3).
 _STEP = np.uint32(0x9E3779B1)
 _MIX = np.uint32(0x85EBCA6B)
+_HALF = np.uint32(15)
 
 
 def hashed_ngrams(texts: Sequence[str], n_buckets: int, *, smallest: int = 2, largest: int = 4) -> np.ndarray:
@@ -44,7 +46,7 @@ def hashed_ngrams(texts: Sequence[str], n_buckets: int, *, smallest: int = 2, la
                 hashes.append(h[inside])
                 owners.append(owner[: len(h)][inside])
     mixed = np.concatenate(hashes)
-    mixed ^= mixed >> np.uint32(15)
+    mixed ^= mixed >> _HALF
     mixed *= _MIX
     # The top bits are the well-mixed ones: the first is the sign, the others are the bucket.
     cells = (mixed >> np.uint32(32 - n_buckets.bit_length())).astype(np.intp)
@@ -54,4 +56,26 @@ def hashed_ngrams(texts: Sequence[str], n_buckets: int, *, smallest: int = 2, la
     signed = (counts[:, 0] - counts[:, 1]).astype(np.float32)
     lengths = np.sqrt(np.einsum("ij,ij->i", signed, signed))
     signed /= np.where(lengths > 0, lengths, 1.0)[:, None].astype(np.float32)
+    return signed
+
+
+def hashed_ngrams_one(text: str, n_buckets: int, *, smallest: int = 2, largest: int = 4) -> np.ndarray:
+    """The same of one text, ``(n_buckets,)``, without what only many need; the serving path."""
+    points = np.frombuffer(f" {text} ".encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    hashes = []
+    h = points
+    for size in range(2, largest + 1):
+        h = h[:-1] * _STEP
+        h += points[size - 1 :]
+        if size >= smallest:
+            hashes.append(h)
+    mixed = np.concatenate(hashes)
+    mixed ^= mixed >> _HALF
+    mixed *= _MIX
+    mixed >>= np.uint32(32 - n_buckets.bit_length())
+    counts = np.bincount(mixed, minlength=2 * n_buckets)
+    signed: np.ndarray = (counts[:n_buckets] - counts[n_buckets:]).astype(np.float32)
+    length = math.sqrt(signed @ signed)
+    if length > 0:
+        signed /= np.float32(length)
     return signed

@@ -13,8 +13,8 @@ from safetensors import safe_open
 
 from herdwise.core.errors import ArtefactError, ConfigError
 from herdwise.encoding.base import Encoder, Progress
-from herdwise.encoding.form import N_SIGNALS, SIGNALS, form_features
-from herdwise.encoding.ngrams import hashed_ngrams
+from herdwise.encoding.form import N_SIGNALS, SIGNALS, form_features, form_features_one
+from herdwise.encoding.ngrams import hashed_ngrams, hashed_ngrams_one
 from herdwise.encoding.tools import N_TOOL_SIGNALS, TOOL_SIGNALS, read_offer, split_offer, tool_features
 from herdwise.encoding.wordpiece import WordPiece
 
@@ -99,7 +99,24 @@ class StaticEncoder(Encoder):
 
     def encode_one(self, text: str) -> np.ndarray:
         """Vector of one text, ``(n_features,)`` float32."""
-        vector: np.ndarray = self._chunk(self._table(), [text])[0]
+        table = self._table()
+        if self.tool_weight and split_offer(text)[1]:
+            offering: np.ndarray = self._chunk(table, [text])[0]
+            return offering
+        text = self._shorten(text)
+        lexical = len(table.column_scale)
+        form = lexical + (N_BUCKETS if self.ngram_weight else 0)
+        tools = form + (N_SIGNALS if self.form_weight else 0)
+        vector = np.zeros(tools + (N_TOOL_SIGNALS if self.tool_weight else 0), dtype=np.float32)
+        semantic = table.sum(text)
+        length = math.sqrt(semantic @ semantic)
+        if length > 0:
+            np.multiply(semantic, self._semantic_length / length, out=vector[:lexical])
+        if self.ngram_weight:
+            letters = hashed_ngrams_one(text.lower(), N_BUCKETS)
+            np.multiply(letters, self._lexical_length, out=vector[lexical:form])
+        if self.form_weight:
+            vector[form:tools] = [self._form_length * value for value in form_features_one(text)]
         return vector
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
