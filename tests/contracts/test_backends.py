@@ -13,7 +13,7 @@ from herdwise.backends.recorded import sample_questions
 from herdwise.core.errors import BackendError
 
 #: Backends that this suite knows how to make; a new one must be added, or the first test fails.
-KNOWN = ("anthropic", "ollama", "openai_compatible", "recorded")
+KNOWN = ("anthropic", "any_llm", "ollama", "openai_compatible", "recorded")
 
 
 @dataclass
@@ -41,7 +41,12 @@ async def case(
     else:
         own = request.param in {"anthropic", "ollama"}
         up = await (provider_upstream(request.param) if own else faulty_upstream())
-        able, unable = (cls(name, up.base_url) for name in ("test-model", "nobody"))
+        if request.param == "any_llm":
+            pytest.importorskip("any_llm", reason="the extra `providers` is not installed")
+            reach = {"api_key": "any", "base_url": up.base_url}
+            able, unable = (cls(name, "openai", **reach) for name in ("test-model", "nobody"))
+        else:
+            able, unable = (cls(name, up.base_url) for name in ("test-model", "nobody"))
     body = {"model": "auto", "messages": [{"role": "user", "content": question}], "x_unknown": {"a": 1}}
     yield Case(able, unable, body)
     await able.close()
