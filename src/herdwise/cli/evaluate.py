@@ -34,6 +34,17 @@ CostWeight = Annotated[float, typer.Option(min=0.0, help="Utility = quality - th
 MinQuality = Annotated[
     float | None, typer.Option(min=0.0, max=1.0, help="Below it for every expert, the generalist answers.")
 ]
+MinQualityProbability = Annotated[
+    float | None,
+    typer.Option(help="How probable that must be of an expert; without it, its expectation counts."),
+]
+MaxCost = Annotated[float | None, typer.Option(help="Most USD for a query.")]
+MaxLatency = Annotated[float | None, typer.Option(help="Most seconds for a query.")]
+MaxOutput = Annotated[float | None, typer.Option(help="Most tokens of an answer.")]
+LimitProbability = Annotated[
+    float | None,
+    typer.Option(help="How probable it must be that these three are kept, 0.01 to 0.99. Default: 0.8."),
+]
 Generalist = Annotated[str | None, typer.Option(help="Who answers when no expert is good enough.")]
 AverageName = Annotated[
     str, typer.Option("--average", help="Headline figures: micro (over queries) or macro (over benchmarks).")
@@ -49,6 +60,14 @@ ReferenceName = Annotated[
 ]
 EncoderName = Annotated[
     str | None, typer.Option("--encoder", help="Registered encoder to train with. Default: static.")
+]
+EncoderOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--encoder-option",
+        help="key=value for the encoder, ${NAME} from the environment; with --router, what the encoder needs"
+        " on this machine, such as api_key=${KEY}. May be repeated.",
+    ),
 ]
 PredictorName = Annotated[
     str | None, typer.Option("--predictor", help="Registered predictor to train. Default: stack.")
@@ -69,9 +88,14 @@ def register(app: typer.Typer) -> None:
         max_active_params_b: MaxActive = None,
         open_weights_only: OpenOnly = False,
         candidates: Candidates = None,
+        max_cost_usd: MaxCost = None,
+        max_latency_s: MaxLatency = None,
+        max_output_tokens: MaxOutput = None,
+        limit_probability: LimitProbability = None,
         cost: Cost = None,
         cost_weight: CostWeight = 0.0,
         min_quality: MinQuality = None,
+        min_quality_probability: MinQualityProbability = None,
         generalist: Generalist = None,
         average: AverageName = "micro",
         quality_column: QualityColumn = None,
@@ -79,6 +103,7 @@ def register(app: typer.Typer) -> None:
         test_split: TestSplit = "test",
         reference: ReferenceName = None,
         encoder: EncoderName = None,
+        encoder_option: EncoderOptions = None,
         predictor: PredictorName = None,
         seed: Seed = 0,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -93,9 +118,14 @@ def register(app: typer.Typer) -> None:
             max_active_params_b=max_active_params_b,
             open_weights_only=open_weights_only,
             candidates=candidates,
+            max_cost_usd=max_cost_usd,
+            max_latency_s=max_latency_s,
+            max_output_tokens=max_output_tokens,
+            limit_probability=limit_probability,
             cost=cost,
             cost_weight=cost_weight,
             min_quality=min_quality,
+            min_quality_probability=min_quality_probability,
             generalist=generalist,
             average=average,
             quality_column=quality_column,
@@ -103,6 +133,7 @@ def register(app: typer.Typer) -> None:
             test_split=test_split,
             reference=reference,
             encoder=encoder,
+            encoder_option=encoder_option,
             predictor=predictor,
             seed=seed,
         )
@@ -130,10 +161,16 @@ def measure(
     max_active_params_b: float | None,
     open_weights_only: bool,
     candidates: str | None,
+    max_cost_usd: float | None,
+    max_latency_s: float | None,
+    max_output_tokens: float | None,
+    limit_probability: float | None,
     cost_weight: float,
     min_quality: float | None,
+    min_quality_probability: float | None,
     generalist: str | None,
     encoder: str | None,
+    encoder_option: list[str] | None,
     predictor: str | None,
     **options: Any,
 ) -> Evaluation:
@@ -141,6 +178,7 @@ def measure(
     from herdwise.config.options import read_options
     from herdwise.core.decision import Constraints, Goals
     from herdwise.core.errors import ConfigError
+    from herdwise.encoding.base import ENCODERS
     from herdwise.evaluation.evaluate import evaluate
     from herdwise.routing.base import POLICIES
     from herdwise.routing.router import Router
@@ -154,10 +192,18 @@ def measure(
     for what, value in (
         ("--max-params-b", max_params_b),
         ("--max-active-params-b", max_active_params_b),
+        ("--max-cost-usd", max_cost_usd),
+        ("--max-latency-s", max_latency_s),
+        ("--max-output-tokens", max_output_tokens),
         ("--cost-weight", cost_weight),
     ):
         if value is not None and not 0 <= value < float("inf"):
             raise ConfigError(f"{what} {value} is no limit.", remedy="Give a finite number, at least 0.")
+    probabilities = {
+        "limit_probability": limit_probability,
+        "min_quality_probability": min_quality_probability,
+    }
+    refuse_impossible(probabilities)
     if min_quality is not None and generalist is None:
         raise ConfigError(
             "--min-quality is set, but no generalist is named.",
@@ -173,17 +219,26 @@ def measure(
         constraints=Constraints(
             max_params_b=max_params_b,
             max_active_params_b=max_active_params_b,
+            max_cost_usd=max_cost_usd,
+            max_latency_s=max_latency_s,
+            max_output_tokens=max_output_tokens,
             open_weights_only=open_weights_only,
             candidates=named,
         ),
-    )
+    ).replace(**{name: value for name, value in probabilities.items() if value is not None})
+    options_of_encoder = read_options(encoder_option or ())
+    trained = None if router is None else Router.load(router)
+    if trained is not None:
+        trained.encoder.localise(**options_of_encoder)
     with console.stages() as progress:
         found = evaluate(
             table,
-            router=None if router is None else Router.load(router),
+            router=trained,
             policy=made,
             goals=goals,
-            encoder=encoder or "static",
+            encoder="static"
+            if trained is not None
+            else ENCODERS.create(encoder or "static", **options_of_encoder),
             predictor=predictor or "stack",
             completions=read_texts(outcomes),
             progress=progress,
@@ -192,3 +247,20 @@ def measure(
     for warning in (*table.warnings, *found.warnings):
         console.warn(warning)
     return found
+
+
+def refuse_impossible(probabilities: dict[str, float | None]) -> None:
+    """Probabilities that nothing can be said to hold with, by the name of their flag.
+
+    Raises:
+        ConfigError: naming the flag.
+    """
+    from herdwise.core.decision import LEAST_PROBABILITY, MOST_PROBABILITY
+    from herdwise.core.errors import ConfigError
+
+    for name, value in probabilities.items():
+        if value is not None and not LEAST_PROBABILITY <= value <= MOST_PROBABILITY:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} {value} is out of range.",
+                remedy=f"Give a probability from {LEAST_PROBABILITY} to {MOST_PROBABILITY}.",
+            )

@@ -11,8 +11,7 @@ import typer
 from herdwise.cli import console
 
 if TYPE_CHECKING:
-    from herdwise.core.decision import Estimates, Goals, Preferences
-    from herdwise.core.query import Query
+    from herdwise.core.decision import Goals, Preferences
     from herdwise.routing.base import Policy
     from herdwise.routing.explain import Explanation
     from herdwise.routing.ranker import Ranker
@@ -35,6 +34,9 @@ def register(app: typer.Typer) -> None:
         max_cost_usd: float | None = typer.Option(None, help="Most predicted USD for this query."),
         max_latency_s: float | None = typer.Option(None, help="Most predicted seconds."),
         max_output_tokens: float | None = typer.Option(None, help="Most predicted tokens of the answer."),
+        limit_probability: float | None = typer.Option(
+            None, help="How probable it must be that these three are kept, 0.01 to 0.99."
+        ),
         licences: str | None = typer.Option(None, help="Only these licences, comma-separated."),
         released_after: str | None = typer.Option(None, help="First day of release, such as 2024-01-31."),
         tags: str | None = typer.Option(None, help="Tags a candidate must all carry, comma-separated."),
@@ -44,6 +46,9 @@ def register(app: typer.Typer) -> None:
         cost: str | None = typer.Option(None, help="What cost means: usd, active_params, latency or calls."),
         min_quality: float | None = typer.Option(
             None, help="Where no expert is predicted that good, the generalist answers."
+        ),
+        min_quality_probability: float | None = typer.Option(
+            None, help="How probable that must be of an expert, 0.01 to 0.99."
         ),
         generalist: str | None = typer.Option(None, help="The candidate that answers then."),
         prefer: list[str] = typer.Option(
@@ -57,6 +62,7 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
     ) -> None:
         """Show the ranking with predicted quality and cost, who is left out and why, and the pick."""
+        from herdwise.cli.evaluate import refuse_impossible
         from herdwise.core.query import Query as QueryValue
         from herdwise.routing.base import Ask
         from herdwise.routing.explain import explain
@@ -81,10 +87,15 @@ def register(app: typer.Typer) -> None:
             "min_quality": min_quality,
             "generalist": generalist,
         }
+        probabilities = {
+            "limit_probability": limit_probability,
+            "min_quality_probability": min_quality_probability,
+        }
         _refuse_out_of_range(limits | wishes)
-        goals = _stated(goals, wishes, limits, _preferences(prefer, goals.preferences))
+        refuse_impossible(probabilities)
+        goals = _stated(goals, wishes | probabilities, limits, _preferences(prefer, goals.preferences))
         asked = QueryValue(query)
-        situation = opening(ranker, policy, asked, goals, _with_std(ranker, asked))
+        situation = opening(ranker, policy, asked, goals)
         step = policy.step(situation)
         pick = [situation.herd[i].name for i in step.candidates] if isinstance(step, Ask) else []
         found = explain(situation, tuple(ranker.explain(asked, k)) if k else ())
@@ -100,6 +111,7 @@ def register(app: typer.Typer) -> None:
                     "ranking": [s for s in found.scores if s.removed is None],
                     "removed": dict(situation.removed),
                     "neighbours": found.neighbours,
+                    "limit_probability": found.limit_probability,
                 }
             )
         else:
@@ -134,18 +146,6 @@ def _stated(goals: Goals, wishes: dict[str, Any], limits: dict[str, Any], prefer
         constraints=replace(goals.constraints, **stated_limits),
         preferences=preferences,
     )
-
-
-def _with_std(ranker: Ranker, query: Query) -> Estimates:
-    """The estimates of the serving path, with the standard error that only the batch path works out."""
-    from dataclasses import replace
-
-    from herdwise.routing.router import Router
-
-    estimates = ranker.estimate_one(query)
-    if not isinstance(ranker, Router):
-        return estimates
-    return replace(estimates, quality_std=ranker.estimate([query]).row(0).quality_std)
 
 
 def _names(text: str | None) -> frozenset[str] | None:
@@ -224,6 +224,7 @@ def _show(found: Explanation, pick: list[str], policy: Policy) -> None:
         ],
         left=(1, 6),
     )
+    _show_pick(found, pick)
     if found.neighbours:
         console.table(
             "Nearest recorded queries",
@@ -240,6 +241,22 @@ def _show(found: Explanation, pick: list[str], policy: Policy) -> None:
             left=(1, 2),
         )
     console.show(f"{policy.name} asks {', '.join(pick) or 'nobody'}: {found.reason}.")
+
+
+def _show_pick(found: Explanation, pick: list[str]) -> None:
+    """What the pick's quality is the sum of, and what its call takes."""
+    score = next((s for s in found.scores if pick and s.candidate == pick[0]), None)
+    if score is None:
+        return
+    if score.parts and score.quality is not None:
+        terms = " ".join(f"{name} {100 * value:+.1f}" for name, value in score.parts.items())
+        console.show(f"{score.candidate}: {100 * score.quality:.1f}% = {terms}")
+    if score.quality_interval is not None:
+        low, high = score.quality_interval
+        console.show(f"  expected quality within {100 * low:.1f}% to {100 * high:.1f}% (95%)")
+    for kind, levels in score.at_most.items():
+        told = ", ".join(f"{value:.4g} ({p})" for p, value in levels.items())
+        console.show(f"  {kind} at most {told}, with probability in brackets")
 
 
 def _quality(quality: float | None, std: float | None) -> str | None:

@@ -93,6 +93,8 @@ goals:
   #min_quality: 0.5                 # where no expert is predicted that good,
   #generalist: GENERALIST
                                     # this candidate answers
+  #min_quality_probability: 0.9     # how probable that must be of an expert
+  #limit_probability: 0.8           # with which limits on cost, latency and length hold
   #switch_margin: 0.05              # gain at which a conversation moves to another candidate
   #max_calls: 4
   #max_seconds: 120

@@ -95,7 +95,7 @@ class Goals:
     min_quality: float | None = None
     min_quality_probability: float | None = None
     generalist: str | None = None
-    limit_probability: float | None = 0.9
+    limit_probability: float | None = 0.8
     constraints: Constraints = field(default_factory=Constraints)
     preferences: Preferences = field(default_factory=Preferences)
     switch_margin: float = 0.05
