@@ -62,15 +62,19 @@ class Design:
     """
 
     def __init__(self, X: np.ndarray, length: np.ndarray, n_directions: int) -> None:
-        self._X, self._length = X, length
+        self._length = length
         self._directions, self._centre = _principal(X, n_directions)
         scores = (X[:10_000] - self._centre) @ self._directions[:, :1]
         self._directions = self._directions / max(float(scores.std()) if scores.size else 0.0, 1e-6)
+        self._scores = np.empty((len(X), self._directions.shape[1]), dtype=np.float32)
+        for start in range(0, len(X), 10_000):
+            rows = slice(start, start + 10_000)
+            self._scores[rows] = (X[rows] - self._centre) @ self._directions
         self._middle, self._width = float(length.mean()), max(float(length.std()), 1e-6)
 
     def features(self, rows: np.ndarray, n_directions: int) -> np.ndarray:
         """``(len(rows), n_directions + 1)`` float32, the length last; fewer where d is smaller."""
-        scores = (self._X[rows] - self._centre) @ self._directions[:, :n_directions]
+        scores = self._scores[rows, :n_directions]
         length = (self._length[rows] - self._middle) / self._width
         return np.concatenate([scores, length[:, None]], axis=1).astype(np.float32, copy=False)
 

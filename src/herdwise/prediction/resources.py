@@ -103,7 +103,9 @@ class ResourcePredictor:
                 learned.append(j)
 
         def logarithms(rows: np.ndarray, columns: list[int]) -> np.ndarray:
-            return np.asarray(np.log(np.maximum(value[rows][:, columns].astype(np.float64), floors[columns])))
+            return np.asarray(
+                np.log(np.maximum(value[np.ix_(rows, np.array(columns))].astype(np.float64), floors[columns]))
+            )
 
         together = _ran_together(known, learned)
         n_directions = self.n_directions if len(together) <= _MANY_GROUPS else _FEW_DIRECTIONS
