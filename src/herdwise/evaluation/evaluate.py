@@ -24,6 +24,7 @@ from herdwise.evaluation.figures import (
     ZeroRouter,
 )
 from herdwise.evaluation.herd_paper import reference_figures
+from herdwise.evaluation.kept_limits import kept_limits
 from herdwise.evaluation.measured import Measured
 from herdwise.evaluation.metrics import expected_calibration_error, gap_recovered, mean_or_unknown
 from herdwise.evaluation.openings import openings_of
@@ -133,6 +134,7 @@ def evaluate(
     report("replay", 0, 1)
     course = replay(policy, openings_of(trained, policy, queries, singly)(goals), records)
     report("replay", 1, 1)
+    warnings += kept_limits(goals, course.answered, rows.table)
     at = np.flatnonzero(course.answered >= 0)
     if len(at) == 0:
         raise InputError(

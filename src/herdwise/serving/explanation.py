@@ -63,6 +63,7 @@ def explanation(course: Course, ranker: Ranker) -> dict[str, Any]:
         why = explain(situation, near)
         told |= {
             "ranking": why.reason,
+            "limit_probability": why.limit_probability,
             "scores": msgspec.to_builtins(why.scores),
             "removed": dict(situation.removed),
             "neighbours": msgspec.to_builtins(why.neighbours),
