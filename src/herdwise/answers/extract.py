@@ -75,6 +75,12 @@ def final_answer(text: str) -> str:
     return trimmed(_answer_span(text))
 
 
+def states_answer(text: str) -> bool:
+    r"""Whether a completion marks its answer: by ``\boxed{}``, "the answer is", "Answer:" or "####"."""
+    text = without_thinking(text)
+    return boxed(text) is not None or any(text[m.end() :].strip() for m in _STATED.finditer(text))
+
+
 def _answer_span(text: str) -> str:
     text = without_thinking(text)
     inside = boxed(text)

@@ -129,6 +129,7 @@ server:
   #max_attempts: 16
   #keep_alive_s: 5
   #drain_s: 10
+  #run_code_tests: false
   #breaker: {failures: 3, open_s: 5, max_open_s: 120, probe_s: 30}   # when a failing candidate is left alone
   #log_format: text                 # or json
   #log_level: INFO

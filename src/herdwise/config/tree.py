@@ -188,6 +188,7 @@ class ServerNode(Node, frozen=True):
     max_attempts: Count = 16
     keep_alive_s: Positive = 5.0
     drain_s: NotNegative = 10.0
+    run_code_tests: bool = False
     breaker: BreakerNode = BreakerNode()
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -32,6 +32,7 @@ class Answer:
         trust: P(right) once seen, None while nothing has learned it.
         latency_s, cost_usd: what it took, None = unknown.
         evidence: log-odds of being right that its signals add to who said it; 0 = they tell nothing.
+        alike: cosine of its text with that of each answer before it, where texts are compared; else empty.
     """
 
     ask: int
@@ -42,6 +43,7 @@ class Answer:
     latency_s: float | None = None
     cost_usd: float | None = None
     evidence: float = 0.0
+    alike: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

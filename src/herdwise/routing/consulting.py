@@ -6,14 +6,18 @@ import math
 
 import numpy as np
 
+from herdwise.answers.similar import medoid
 from herdwise.core.decision import COST_KINDS, CostKind
-from herdwise.routing.base import Belief, Cancel, Finish, Situation, Step
+from herdwise.routing.base import Answer, Belief, Cancel, Finish, Situation, Step
+from herdwise.routing.free_votes import FreeVotes, free_only
 from herdwise.routing.plain_votes import PlainVotes
 from herdwise.routing.weighing import weighed
 
 
 def belief_of(situation: Situation) -> Belief:
-    """The learned belief; without one, plain votes by predicted quality."""
+    """The learned belief; without one, plain votes by predicted quality; of free texts, the trust in each."""
+    if free_only(situation.answers):
+        return FreeVotes.of(situation.estimates.quality, situation.answers)
     if situation.belief is not None:
         return situation.belief
     return weighed(PlainVotes.of(situation), situation.answers)
@@ -137,13 +141,17 @@ def by_cost(situation: Situation, positions: np.ndarray) -> list[int]:
 def settle(situation: Situation, belief: Belief, why: str, value: str | None = None) -> Step:
     """End the request with the likeliest answer, or one of ``value``; who is under way is let go first.
 
-    Returned is the answer of the candidate of best predicted quality among those that gave that value;
+    Of texts that were compared the one is returned that the most trusted are most like. Else it is the
+    answer of the candidate of best predicted quality among those that gave that value;
     where no answer has a value the most trusted one, and where there is no answer a declining text.
     """
     if situation.in_flight:
         return Cancel(tuple(ask.ask for ask in situation.in_flight))
     quality = situation.estimates.quality
     if situation.answers:
+        if value is None and any(answer.alike for answer in situation.answers):
+            chosen = _standing_for_all(situation, belief)
+            return Finish(chosen.ask, f"{why}: {situation.herd[chosen.candidate].name}'s text stands for all")
         value = belief.best()[0] if value is None else value
         gave = [a for a in situation.answers if value is not None and a.value == value]
         chosen = max(gave or situation.answers, key=lambda a: (_number(quality[a.candidate]), -a.ask))
@@ -153,6 +161,18 @@ def settle(situation: Situation, belief: Belief, why: str, value: str | None = N
         best = max(last, key=lambda f: (_number(quality[f.candidate]), -f.ask))
         return Finish(best.ask, f"nobody gave an answer: {situation.herd[best.candidate].name}'s text stands")
     return Finish(None, "every admitted candidate failed" if situation.failures else why)
+
+
+def _standing_for_all(situation: Situation, belief: Belief) -> Answer:
+    """The medoid of the answers, weighted by the trust in each; equal values are fully alike."""
+    answers, n = situation.answers, len(situation.answers)
+    cosine = np.eye(n)
+    for i, answer in enumerate(answers):
+        for j, earlier in enumerate(answers[:i]):
+            same = answer.value is not None and answer.value == earlier.value
+            likeness = 1.0 if same else answer.alike[j] if j < len(answer.alike) else 0.0
+            cosine[i, j] = cosine[j, i] = likeness
+    return answers[medoid(cosine, np.array([belief.trust(answer.candidate) for answer in answers]))]
 
 
 def _number(value: float) -> float:

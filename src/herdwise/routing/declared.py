@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
 
@@ -13,6 +14,7 @@ from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.decision import Estimates, Goals
 from herdwise.core.errors import UnknownNameError
 from herdwise.core.query import Query
+from herdwise.encoding.static import StaticEncoder
 from herdwise.prediction.signal_features import signal_row
 from herdwise.prediction.signal_worth import SignalWorth
 from herdwise.routing.base import Belief, Situation
@@ -29,6 +31,11 @@ def known_quality() -> dict[str, float]:
     """Mean recorded quality of the candidates that ``like:`` may name (data/known_candidates.csv)."""
     text = files("herdwise").joinpath("data/known_candidates.csv").read_text(encoding="utf-8")
     return {row["candidate"]: float(row["quality"]) for row in csv.DictReader(text.splitlines())}
+
+
+@lru_cache(maxsize=1)
+def _encoder() -> StaticEncoder:
+    return StaticEncoder()
 
 
 class DeclaredRouter:
@@ -91,6 +98,10 @@ class DeclaredRouter:
         """By priors: nothing was recorded yet. See ``Ranker.evidence``."""
         del candidate, chars, tokens
         return self._worth.evidence(-1, signal_row(signals, None))
+
+    def vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """See ``Ranker.vectors``: by the default encoder, which is loaded when first needed."""
+        return _encoder().encode(list(texts))
 
     def explain(self, query: Query, k: int = 5) -> tuple[Neighbour, ...]:
         """Nothing was recorded yet: always empty."""

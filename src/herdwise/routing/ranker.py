@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -60,6 +61,9 @@ class Ranker(Protocol):
             signals: what was read of it.
             chars, tokens: length of the whole completion; None = not stated.
         """
+
+    def vectors(self, texts: Sequence[str]) -> np.ndarray | None:
+        """Vectors ``(n, d)`` by which answers are compared; None where none are at hand at once."""
 
     def explain(self, query: Query, k: int = 5) -> tuple[Neighbour, ...]:
         """The nearest recorded queries; empty where none are kept."""

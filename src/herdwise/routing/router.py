@@ -264,6 +264,10 @@ class Router:
         """Evidence of all answers of a table of this herd, ``(n, m)``; 0 where nothing is on record."""
         return self.worth.evidences(signal_matrix(table, completions, self.worth.length_), self.source)
 
+    def vectors(self, texts: Sequence[str]) -> np.ndarray | None:
+        """See ``Ranker.vectors``."""
+        return None if self.blocking else self.encoder.encode(list(texts))
+
     def explain(self, query: Query, k: int = 5) -> tuple[Neighbour, ...]:
         """The nearest recorded queries, with the outcomes of this herd."""
         near = self.kept_neighbours

@@ -49,6 +49,7 @@ class LiveAsk:
         deliver: whether its chunks go to the client as they come.
         continues: another ask's text that it goes on from; "" = it begins anew after a part of another.
         propensity: of an exploring policy's choice.
+        verdict: what its program answers under the tests that the question gives, where they were run.
     """
 
     number: int
@@ -73,6 +74,7 @@ class LiveAsk:
     usage: Usage = field(default_factory=Usage)
     completion: Completion | None = None
     error: BackendError | None = None
+    verdict: tuple[str | None, str] | None = None
 
     @property
     def text(self) -> str:
@@ -232,13 +234,19 @@ class Course:
         )
 
     def settle(
-        self, ask: LiveAsk, value: str | None = None, missing: str = "", evidence: float = 0.0
+        self,
+        ask: LiveAsk,
+        value: str | None = None,
+        missing: str = "",
+        evidence: float = 0.0,
+        alike: tuple[float, ...] = (),
     ) -> None:
         """Note an ask that has ended, so that the policy hears of it. A cancelled one is no event.
 
         Args:
             ask: which.
-            value, missing, evidence: what its answer says, where nobody has it yet (see ``routing.hearing``).
+            value, missing, evidence, alike: what its answer says, where nobody has it yet (see
+                ``routing.hearing``).
         """
         if ask.status == "answered":
             cost_usd = self.cost_of(ask)
@@ -247,7 +255,7 @@ class Course:
                     Answer(ask.number, ask.position, ask.text, latency_s=ask.latency_s, cost_usd=cost_usd)
                 )
             else:
-                self._hear(ask, value, missing, evidence, cost_usd)
+                self._hear(ask, value, missing, evidence, alike, cost_usd)
         elif ask.status == "failed" and ask.error is not None:
             self.failures.append(
                 Failure(
@@ -268,7 +276,13 @@ class Course:
                 self.failures.append(Failure(ask.number, ask.position, "cancelled", "cut off", text))
 
     def _hear(
-        self, ask: LiveAsk, value: str | None, missing: str, evidence: float, cost_usd: float | None
+        self,
+        ask: LiveAsk,
+        value: str | None,
+        missing: str,
+        evidence: float,
+        alike: tuple[float, ...],
+        cost_usd: float | None,
     ) -> None:
         told, self.belief = hear(
             self.belief,
@@ -281,6 +295,7 @@ class Course:
             latency_s=ask.latency_s,
             cost_usd=cost_usd,
             evidence=evidence,
+            alike=alike,
         )
         if isinstance(told, Answer):
             self.answers.append(told)

@@ -16,6 +16,7 @@ from herdwise.core.completion import Chunk
 from herdwise.core.errors import HerdwiseError
 from herdwise.routing.base import Ask, Cancel, Finish, Policy, Wait
 from herdwise.routing.single import Single
+from herdwise.serving.agreeing import Agreeing, tested
 from herdwise.serving.asking import ClientGoneError, run_ask
 from herdwise.serving.course import Course, LiveAsk
 from herdwise.serving.health import Breakers
@@ -50,6 +51,7 @@ class Dispatcher:
         self._herd = service.ranker.herd
         self.open: dict[str, Course] = {}
         self.threads = Threads()
+        self._agreeing = Agreeing(service.ranker)
         self.health = Breakers(self._herd.names, service.settings.breaker)
 
     async def carry_out(self, course: Course, policy: Policy, deliver: Deliver) -> None:
@@ -220,6 +222,9 @@ class Dispatcher:
                 await deliver(course, ask, piece)
             ask.dropped = joint.dropped
 
+        if self._service.settings.run_code_tests and ask.status == "answered" and not ask.deliver:
+            ask.verdict = await tested(course.situation.query, ask.text)
+
     def _outrun(self, course: Course, ask: LiveAsk) -> None:
         """The first of several that may deliver has something to say: the others are closed unheard.
 
@@ -231,8 +236,10 @@ class Dispatcher:
 
     def _settle(self, course: Course, ask: LiveAsk) -> None:
         if ask.status == "answered" and not ask.deliver:
-            value, missing = ask_value(ask, course.situation.query)
-            course.settle(ask, value, missing, self._evidence(course, ask, value))
+            value, missing = ask.verdict or ask_value(ask, course.situation.query)
+            evidence = self._evidence(course, ask, value)
+            value, alike = self._agreeing.joined(course, ask, value)
+            course.settle(ask, value, missing, evidence, alike)
         else:
             course.settle(ask)
         if ask.status != "cancelled":

@@ -33,6 +33,8 @@ class Settings:
         max_attempts: most asks that one request may start.
         keep_alive_s: while a stream waits for a consultation, seconds between comments to the client.
         drain_s: on shutdown, how long open requests may go on.
+        run_code_tests: whether programs that candidates write run in the sandbox, under the tests that the
+            question gives, before a policy that consults goes by them.
         breaker: when a candidate that fails is left alone.
         log_format: one line of text, or one JSON object, per event.
         log_level: name of a stdlib logging level.
@@ -49,6 +51,7 @@ class Settings:
     max_attempts: int = 16
     keep_alive_s: float = 5.0
     drain_s: float = 10.0
+    run_code_tests: bool = False
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     log_format: Literal["text", "json"] = "text"
     log_level: str = "INFO"
