@@ -12,7 +12,7 @@ from herdwise.config.load import load
 
 FULL = (
     "price: {input_usd_per_mtok: 0, output_usd_per_mtok: 0}, params_b: 8, active_params_b: 8,"
-    " context_tokens: 4096, quality: 0.5"
+    " context_tokens: 4096, quality: 0.5, tools: true, json_schema: true, modalities: [text]"
 )
 
 
@@ -47,6 +47,7 @@ async def test_a_healthy_config_fails_nowhere_and_leaves_no_file(doctor, faulty_
         "price": "ok",
         "size": "ok",
         "context": "ok",
+        "abilities": "ok",
         "quality": "ok",
     }
     assert of(found, "router", "trained").level == "warn"
@@ -105,9 +106,21 @@ async def test_what_is_unknown_is_a_warning_that_says_what_follows(doctor, fault
     up = await faulty_upstream(models=("small",))
     found = await doctor(f"name: small, base_url: '{up.base_url}', params_b: 8")
     warned = {f.check: f.detail for f in found if f.subject == "small" and f.level == "warn"}
-    assert set(warned) == {"price", "size", "context", "quality"}
+    assert set(warned) == {"price", "size", "context", "abilities", "quality"}
+    assert warned["abilities"].endswith("no request with tools or a JSON schema or images or other media")
     assert warned["size"].startswith("active_params_b unknown")
     assert exit_code(found) == 0
+
+
+@pytest.mark.parametrize("backend", ["anthropic", "ollama"])
+async def test_the_other_backends_are_probed_in_their_own_api(doctor, provider_upstream, backend):
+    up = await provider_upstream(backend, models=("small",))
+    found = await doctor(
+        f"name: small, backend: {backend}, base_url: '{up.base_url}', {FULL}",
+        f"name: large, backend: {backend}, base_url: '{up.base_url}', {FULL}",
+    )
+    assert of(found, "small", "model").level == "ok"
+    assert failed(found) == [("large", "model")]
 
 
 async def test_another_machine_without_a_key_is_a_warning(doctor):

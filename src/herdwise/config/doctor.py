@@ -132,11 +132,13 @@ def _reach(node: CandidateNode, health: Health) -> list[Finding]:
             "reachable",
             "fail",
             health.detail,
-            "Start its server, or mend its base_url or api_key." if node.base_url else "Mend its `options`.",
+            "Mend its `options`."
+            if node.backend == "recorded"
+            else "Start its server, or mend its base_url or api_key.",
             upstream=True,
         )
     ]
-    if node.base_url is not None:
+    if node.base_url is not None or node.backend == "anthropic":
         found.append(_key(node))
     if health.reachable and (node.base_url is not None or health.models is not None):
         found.append(_model(node, health))
@@ -199,7 +201,22 @@ def _facts(candidate: Candidate) -> list[Finding]:
         found.append(Finding(candidate.name, "context", "warn", detail, "Set context_tokens."))
     else:
         found.append(Finding(candidate.name, "context", "ok", f"{candidate.context_tokens} tokens"))
+    found.append(_abilities(candidate))
     return found
+
+
+def _abilities(candidate: Candidate) -> Finding:
+    """What requests may ask of it; one that is not stated is one that it is not asked for."""
+    needs = {"tools": "tools", "json_schema": "a JSON schema", "modalities": "images or other media"}
+    missing = [key for key in needs if getattr(candidate, key) is None]
+    if not missing:
+        able = [key for key in ("tools", "json_schema") if getattr(candidate, key)]
+        return Finding(
+            candidate.name, "abilities", "ok", ", ".join([*able, *sorted(candidate.modalities or ())])
+        )
+    what = " or ".join(needs[key] for key in missing)
+    detail = f"{' and '.join(missing)} unknown: it gets no request with {what}"
+    return Finding(candidate.name, "abilities", "warn", detail, f"Set {', '.join(missing)}.")
 
 
 def _ranked_by(candidate: Candidate, ranker: Router | DeclaredRouter) -> Finding:

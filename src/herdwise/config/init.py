@@ -43,7 +43,7 @@ _HOSTED = """
   # Everything that may be said of a candidate. Leave out what you don't know: unknown is not zero, and a
   # candidate of unknown size, price, ... meets no limit on it.
   #- name: hosted
-  #  backend: openai_compatible      # or a plugin's name, whose own settings go under `options:`
+  #  backend: openai_compatible      # or anthropic, ollama, any_llm, a plugin; more under `options:`
   #  base_url: https://api.example.com/v1
   #  model: their-name-for-it        # the name above, unless given
   #  api_key: ${EXAMPLE_API_KEY}
