@@ -233,3 +233,37 @@ def test_an_explanation_names_scores_and_who_was_removed():
     assert got.scores[0].cost_usd is None
     assert got.scores[2].removed == "weights are not open"
     assert got.scores[2].utility is None
+
+
+def held_back(**goals):
+    """Utility where the best single is dear and the other a hair below it, and cheap."""
+    herd = HERD.subset(["small", "big"])
+    estimates = Estimates(
+        quality=np.array([0.8999, 0.9]),
+        quality_std=None,
+        cost_usd=np.array([0.0, 0.01]),
+        latency_s=np.array([1.0, 1.0]),
+        output_tokens=np.array([100.0, 100.0]),
+        best_single=1,
+    )
+    return scene(HerdFacts(herd), Query(text="2 + 2?"), Goals(**goals), estimates).utility
+
+
+def test_a_small_weight_on_cost_does_not_overturn_the_best_single() -> None:
+    assert held_back(cost_weight=1.0).argmax() == 1
+    assert held_back(cost_weight=1.0, leave_margin=0.0).argmax() == 0
+    assert held_back(cost_weight=3.0).argmax() == 0  # what it costs more is worth more than the margin
+
+
+def test_preferences_must_overcome_the_margin_too() -> None:
+    assert held_back(preferences=Preferences(cost=0.01)).argmax() == 1
+    assert held_back(preferences=Preferences(cost=0.05)).argmax() == 0
+
+
+def test_where_quality_alone_counts_no_margin_is_taken() -> None:
+    np.testing.assert_allclose(held_back(), [0.8999, 0.9])
+
+
+def test_nobody_owes_a_margin_to_a_best_single_that_is_not_admitted() -> None:
+    utility = held_back(cost_weight=1.0, constraints=Constraints(candidates=frozenset({"small"})))
+    np.testing.assert_allclose(utility[0], 0.8999)

@@ -95,6 +95,7 @@ goals:
                                     # this candidate answers
   #min_quality_probability: 0.9     # how probable that must be of an expert
   #limit_probability: 0.8           # with which limits on cost, latency and length hold
+  #leave_margin: 0.02               # what a cheaper candidate must be worth more than the best single
   #switch_margin: 0.05              # gain at which a conversation moves to another candidate
   #max_calls: 4
   #max_seconds: 120

@@ -158,6 +158,7 @@ class GoalsNode(Node, frozen=True):
     min_quality_probability: Probability | None = None
     generalist: str | None = None
     limit_probability: Probability | None = 0.8
+    leave_margin: NotNegative = 0.02
     switch_margin: NotNegative = 0.05
     max_calls: Count | None = None
     max_seconds: Positive | None = None

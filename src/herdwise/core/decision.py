@@ -85,6 +85,8 @@ class Goals:
             None = the expected value is compared, which about two calls in three keep to.
         constraints: hard limits.
         preferences: soft weights.
+        leave_margin: by how much a candidate that is not predicted better than the best single must be worth
+            more, once cost or preferences speak for it.
         switch_margin: by how much another candidate's utility must be higher before it takes over a
             conversation from the one that has it.
         max_calls, max_seconds, max_total_usd: budget for the whole request; None = no limit.
@@ -98,6 +100,7 @@ class Goals:
     limit_probability: float | None = 0.8
     constraints: Constraints = field(default_factory=Constraints)
     preferences: Preferences = field(default_factory=Preferences)
+    leave_margin: float = 0.02
     switch_margin: float = 0.05
     max_calls: int | None = None
     max_seconds: float | None = None
@@ -133,6 +136,8 @@ class Estimates:
         output_tokens: ``(m,)`` tokens of the answer.
         origin: where quality comes from: "router", or "declared" before one is trained.
         detail: what stands behind these, None before a router is trained.
+        best_single: position of the candidate that is best by its training mean, from which others must be
+            worth leaving; None where none is known.
     """
 
     quality: np.ndarray
@@ -142,6 +147,7 @@ class Estimates:
     output_tokens: np.ndarray
     origin: str = "router"
     detail: Detail | None = None
+    best_single: int | None = None
 
     def std(self) -> np.ndarray | None:
         """``(m,)`` standard error of the expected quality; None when the predictor states none."""

@@ -23,6 +23,7 @@ class BatchEstimates:
     latency_s: np.ndarray
     output_tokens: np.ndarray
     detail: Callable[[int], Detail] | None = None
+    best_single: int | None = None
 
     def row(self, i: int) -> Estimates:
         """One query's predictions."""
@@ -33,4 +34,5 @@ class BatchEstimates:
             latency_s=self.latency_s[i],
             output_tokens=self.output_tokens[i],
             detail=None if self.detail is None else self.detail(i),
+            best_single=self.best_single,
         )

@@ -140,6 +140,23 @@ class Router:
         return HerdFacts(self.herd)
 
     @cached_property
+    def best_single(self) -> int | None:
+        """Position in the herd of the best candidate by training mean; None where no mean is known.
+
+        An enlisted candidate's mean is an estimate: it counts with the lower end of its interval. Means over
+        few of the queries are not compared, unless there are no others.
+        """
+        level = np.full(len(self.source), -1.0)
+        for place, column in enumerate(self.source.tolist()):
+            name = self.by_column[column].name if column >= 0 else ""
+            if name in self.facts.enlisted:
+                level[place] = self.facts.enlisted[name]["low"]
+            elif self.facts.coverage.get(name, 0.0) >= 0.5 * max(self.facts.coverage.values()):
+                level[place] = self.facts.mean_micro[name]
+        level = np.where(np.isfinite(level), level, -1.0)
+        return int(level.argmax()) if level.max() >= 0 else None
+
+    @cached_property
     def _as_learned(self) -> bool:
         """Whether the herd is what the columns predict, in their order and at their prices."""
         return np.array_equal(self.source, np.arange(len(self.by_column))) and not self.repriced.any()
@@ -197,7 +214,9 @@ class Router:
             return RouterDetail(self, X[i], queries[i])
 
         if self._as_learned:
-            return BatchEstimates(quality, std, got.cost_usd, got.latency_s, got.output_tokens, behind)
+            return BatchEstimates(
+                quality, std, got.cost_usd, got.latency_s, got.output_tokens, behind, self.best_single
+            )
         return BatchEstimates(
             quality=np.where(self.source < 0, self.constant, quality[:, self.source]),
             quality_std=None if std is None else self._moved(std),
@@ -205,6 +224,7 @@ class Router:
             latency_s=np.where(self.source < 0, self.herd_facts.latency_s, self._moved(got.latency_s)),
             output_tokens=self._moved(got.output_tokens),
             detail=behind,
+            best_single=self.best_single,
         )
 
     def _moved(self, values: np.ndarray) -> np.ndarray:
@@ -229,7 +249,15 @@ class Router:
             quality, got = self.admitted.quality(quality), self.admitted.resources(got, tokens)
         detail = RouterDetail(self, x, query)
         if self._as_learned:
-            return Estimates(quality, None, got.cost_usd, got.latency_s, got.output_tokens, detail=detail)
+            return Estimates(
+                quality,
+                None,
+                got.cost_usd,
+                got.latency_s,
+                got.output_tokens,
+                detail=detail,
+                best_single=self.best_single,
+            )
         none = self.source < 0
         output = np.where(none, np.nan, got.output_tokens[self.source])
         return Estimates(
@@ -241,6 +269,7 @@ class Router:
             latency_s=np.where(none, self.herd_facts.latency_s, got.latency_s[self.source]),
             output_tokens=output,
             detail=detail,
+            best_single=self.best_single,
         )
 
     def situation(self, query: Query, goals: Goals, estimates: Estimates | None = None) -> Situation:

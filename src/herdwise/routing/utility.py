@@ -1,4 +1,4 @@
-"""What a candidate is worth for this query: utility = quality - cost_weight * cost - preferences."""
+"""What a candidate is worth for this query: utility = quality - cost_weight * cost - preferences - margin."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ def utilities(
 
     With ``cost_weight`` above 0 a candidate of unknown cost can't be compared: it is removed, and
     named in ``removed``.
+
+    As soon as anything but quality counts, ``leave_margin`` is taken off everybody who is predicted below the
+    best single: among many cheaper candidates one always seems as good by chance, and a predictor's guard
+    keeps those it does not trust only a hair below.
 
     Returns:
         utility, and the mask of who is admitted after that.
@@ -59,6 +63,10 @@ def utilities(
         ):
             if weight:
                 utility = utility - weight * _scaled(values, admitted, log=log)
+    single = estimates.best_single
+    if single is not None and admitted[single] and (goals.cost_weight > 0 or not wish.neutral):
+        behind = estimates.quality < estimates.quality[single]
+        utility = utility - wish.quality * goals.leave_margin * behind
     return np.where(admitted, utility, -np.inf), admitted
 
 

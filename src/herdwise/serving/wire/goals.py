@@ -50,6 +50,7 @@ class RequestGoals(msgspec.Struct, forbid_unknown_fields=True):
     min_quality_probability: _Probability | UnsetType | None = UNSET
     generalist: str | UnsetType | None = UNSET
     limit_probability: _Probability | UnsetType | None = UNSET
+    leave_margin: _Weight | UnsetType = UNSET
     switch_margin: _Weight | UnsetType = UNSET
     max_calls: Annotated[int, Meta(ge=1)] | UnsetType | None = UNSET
     max_seconds: _Limit = UNSET
@@ -75,6 +76,7 @@ _GOALS = (
     "min_quality_probability",
     "generalist",
     "limit_probability",
+    "leave_margin",
     "switch_margin",
     "max_calls",
     "max_seconds",
