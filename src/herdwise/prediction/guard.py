@@ -45,9 +45,20 @@ class Guard:
         self.levels_ = np.where(often, means, -1.0).astype(np.float32)
         order = np.argsort(-self.levels_, kind="stable")
         self.margins_ = np.full(len(means), _DEFAULT_MARGIN, dtype=np.float32)
-        for place, reference in enumerate(order[:_MAX_REFERENCES]):
-            rest = np.concatenate([order[place:], order[:place][~often[order[:place]]]])
-            self.margins_[reference] = self._margin(predicted[:, rest], Y[:, rest])
+        # From the last reference to the first, those whom it could be left for grow by one each time; the
+        # seldom run are always among them. Of equally good ones the first in order is kept.
+        rows, top = np.arange(len(Y)), np.full(len(Y), -np.inf, dtype=np.float32)
+        pick = np.zeros(len(Y), dtype=np.int64)
+        references = order[:_MAX_REFERENCES].tolist()
+        seldom = [j for j in order[::-1].tolist() if not often[j]]
+        groups = [seldom, *([j] for j in order[::-1].tolist() if often[j])]
+        for group in groups:
+            for j in group:
+                better = predicted[:, j] >= top
+                pick[better], top[better] = j, predicted[better, j]
+            gained = Y[rows, pick]
+            for j in set(group).intersection(references):
+                self.margins_[j] = self._margin(top - predicted[:, j], gained - Y[:, j])
         return self.among(order)
 
     def among(self, columns: np.ndarray) -> Self:
@@ -56,13 +67,8 @@ class Guard:
         self.margin_ = float(self.margins_[self.best_])
         return self
 
-    def _margin(self, predicted: np.ndarray, Y: np.ndarray) -> float:
-        """Margin for leaving the candidate of the first column."""
-        lead = predicted - predicted[:, :1]
-        pick = lead.argmax(axis=1)
-        rows = np.arange(len(Y))
-        ahead = lead[rows, pick]
-        gain = Y[rows, pick] - Y[:, 0]
+    def _margin(self, ahead: np.ndarray, gain: np.ndarray) -> float:
+        """Margin for leaving a candidate, by the picks' predicted leads ``(n,)`` and what they gained."""
         both = np.isfinite(gain)
         gain = np.where(both, gain, 0.0).astype(np.float64)
         if both[ahead > 0].sum() < min(_MIN_PAIRS, (ahead > 0).sum()):
