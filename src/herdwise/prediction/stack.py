@@ -1,6 +1,7 @@
 """Stack, the default: several predictors combined by their left-out predictions, calibrated and guarded.
 
 members -> weighted sum beside the candidates' means -> calibration -> guard of the best single candidate
+-> what is on record of the very same query
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from herdwise.prediction.calibration import Calibration
 from herdwise.prediction.guard import Guard
 from herdwise.prediction.mean import left_out_means
 from herdwise.prediction.projection import Projection
+from herdwise.prediction.repeats import Repeats
 from herdwise.prediction.uncertainty import LocalError
 from herdwise.prediction.weighting import choose_weights
 
@@ -86,6 +88,7 @@ class StackPredictor(Predictor):
         for start in range(0, len(Y), _BLOCK):
             rows = slice(start, start + _BLOCK)
             np.clip(self._guard(calibrated[rows]), 0.0, 1.0, out=calibrated[rows])
+        self._repeats = Repeats().fit(X, Y, calibrated, np.random.default_rng(0))
         self.left_out_ = calibrated
         self._error = LocalError().fit(X, Y, self.left_out_, rng)
         self._members = fitted
@@ -116,7 +119,7 @@ class StackPredictor(Predictor):
         total = np.repeat(self._base[None], len(X), axis=0)
         for weight, member in self._used:
             total += np.float32(weight) * member.predict(X)
-        return self._guard(np.clip(self._calibration(total), 0.0, 1.0))
+        return self._repeats(X, self._guard(np.clip(self._calibration(total), 0.0, 1.0)))
 
     def predict_one(self, x: np.ndarray) -> np.ndarray:
         """One vector, without the checks of a batch."""
@@ -125,10 +128,12 @@ class StackPredictor(Predictor):
         for weight, member in self._used:
             total += np.float32(weight) * member.predict_one(z)
         calibrated = np.minimum(np.maximum(self._calibration(total), 0.0), 1.0)
-        return self._guard.one(calibrated)
+        guarded = self._guard.one(calibrated)
+        correction = self._repeats.one(z)
+        return guarded if correction is None else np.clip(guarded + correction, 0.0, 1.0)
 
     def parts(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """The candidates' means, each member's term, and what calibration and guard change, ``(m,)`` each."""
+        """The candidates' means, each member's term, what calibration, guard and repeats change, ``(m,)``."""
         z = self._projection.one(x)
         told = {"mean": self.means_}
         for weight, member in self._used:
@@ -137,7 +142,11 @@ class StackPredictor(Predictor):
         total = np.sum(list(told.values()), axis=0)
         calibrated = np.minimum(np.maximum(self._calibration(total), 0.0), 1.0)
         told["calibration"] = calibrated - total
-        told["guard"] = self._guard.one(calibrated) - calibrated
+        guarded = self._guard.one(calibrated)
+        told["guard"] = guarded - calibrated
+        correction = self._repeats.one(z)
+        if correction is not None:
+            told["repeats"] = np.clip(guarded + correction, 0.0, 1.0) - guarded
         return told
 
     def among(self, columns: np.ndarray) -> Self:
@@ -161,6 +170,7 @@ class StackPredictor(Predictor):
         }
         parts = {"calibration": self._calibration.state(), "guard": self._guard.state()}
         parts |= {"error": self._error.state(), "projection": self._projection.state()}
+        parts["repeats"] = self._repeats.state()
         options: list[dict[str, Any]] = []
         for place, (name, member) in enumerate(zip(self.members, self._members, strict=True)):
             taken, parts[f"member{place}"] = member.state()
@@ -199,6 +209,7 @@ class StackPredictor(Predictor):
             predictor._guard = Guard.from_state(part("guard"))
             predictor._error = LocalError.from_state(part("error"))
             predictor._projection = Projection.from_state(part("projection"))
+            predictor._repeats = Repeats.from_state(part("repeats"))
         except KeyError as error:
             raise ArtefactError(
                 f"the saved 'stack' predictor lacks the array {error}.", remedy="Train the router again."
