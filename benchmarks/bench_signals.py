@@ -1,6 +1,6 @@
 """What each group of signals of form is worth to the default predictor; the table of docs/experiments.
 
-    python benchmarks/bench_signals.py [--folders routerdc7,mmlu_pro]
+    python benchmarks/bench_signals.py [--folders routerdc7,mmlu_pro,bfcl]
 
 On the training split alone: the stack's predictions of rows that its members had not seen, averaged over
 three seeds, with all signals and then without one group; paired differences of the routed quality in points
@@ -17,6 +17,7 @@ import numpy as np
 
 from herdwise.encoding.form import N_SIGNALS, SIGNALS
 from herdwise.encoding.static import StaticEncoder
+from herdwise.encoding.tools import N_TOOL_SIGNALS, TOOL_SIGNALS
 from herdwise.evaluation.averages import query_weights
 from herdwise.prediction.base import PREDICTORS
 from herdwise.storage.outcomes import read_outcomes
@@ -32,20 +33,30 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "options": ("options", "choice"),
     "question form": ("asks", "ends_asking", "ends_open"),
     "formula, code, blank": ("formula", "code", "blank"),
+    "skill: options, stem": ("number_options", "option_length", "stem", "figures"),
+}
+#: Groups of signals of offered tools, for folders that record tools.
+TOOL_GROUPS: dict[str, tuple[str, ...]] = {
+    "any tool": TOOL_SIGNALS,
+    "number, size of tools": ("number", "single", "parameters", "length"),
+    "tools suit": ("suits_in_meaning", "suits_in_words"),
 }
 SEEDS = (21, 22, 23)
 
 
 def without(X: np.ndarray, dropped: Sequence[str]) -> np.ndarray:
-    """Vectors less some signals; those that stay keep their share of the block's length."""
-    kept = np.array([name not in dropped for name in SIGNALS])
-    rest, form = X[:, :-N_SIGNALS], X[:, -N_SIGNALS:]
-    if not kept.any():
-        return rest
-    length = np.linalg.norm(form, axis=1, keepdims=True) * np.sqrt(kept.mean())
-    form = form[:, kept]
-    form = form / np.maximum(np.linalg.norm(form, axis=1, keepdims=True), 1e-6) * length
-    return np.concatenate([rest, form], axis=1)
+    """Vectors less some signals; those that stay of a block keep their share of its length."""
+    start = X.shape[1] - N_SIGNALS - N_TOOL_SIGNALS
+    blocks = [X[:, :start]]
+    for names, block in (
+        (SIGNALS, X[:, start : start + N_SIGNALS]),
+        (TOOL_SIGNALS, X[:, start + N_SIGNALS :]),
+    ):
+        kept = np.array([name not in dropped for name in names])
+        length = np.linalg.norm(block, axis=1, keepdims=True) * np.sqrt(kept.mean())
+        stays = block[:, kept]
+        blocks.append(stays / np.maximum(np.linalg.norm(stays, axis=1, keepdims=True), 1e-6) * length)
+    return np.concatenate(blocks, axis=1)
 
 
 def routed(X: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, float]:
@@ -74,13 +85,14 @@ def main() -> None:
         table = read_outcomes(folder if folder == "mmlu_pro" else SHARED / folder).split("train")
         column = FOLDERS[folder]
         Y = table.matrix(column)[:, table.coverage(column) >= 0.95]
-        X = StaticEncoder().encode(table.texts)
+        X = StaticEncoder().encode(table.asked_texts(0, table.n_queries))
         names = np.asarray(table.benchmarks)[np.isfinite(Y).all(axis=1)].tolist()
         weights = query_weights(names, "macro")
         full, error = routed(X, Y)
         shares = weights / weights.sum()
         print(f"\n{folder}: micro {100 * full.mean():.2f}, macro {100 * shares @ full:.2f}, MSE {error:.4f}")
-        for group, dropped in GROUPS.items():
+        recorded = table.tools is not None and any(table.tools)
+        for group, dropped in (GROUPS | (TOOL_GROUPS if recorded else {})).items():
             less, worse = routed(without(X, dropped), Y)
             change = 100 * (less - full)
             n = len(change)
