@@ -92,3 +92,26 @@ def test_a_foreign_manifest_is_refused(tmp_path, content, message):
 def test_a_folder_without_manifest_is_refused(tmp_path):
     with pytest.raises(ArtefactError, match=r"no manifest\.json"):
         read_manifest(tmp_path)
+
+
+class Interrupting:
+    """An array whose reading is interrupted, as by Ctrl-C."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_write_leaves_the_old_router_and_nothing_else(tmp_path):
+    write_router_folder(tmp_path / "r", {"a": 1}, {"part": {"x": np.ones(3)}}, {})
+    with pytest.raises(KeyboardInterrupt):
+        write_router_folder(
+            tmp_path / "r", {"a": 2}, {"one": {"x": np.ones(3)}, "two": {"x": Interrupting()}}, {}
+        )
+    assert read_manifest(tmp_path / "r")["a"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["r"]
+
+
+def test_an_interrupted_first_write_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        write_router_folder(tmp_path / "r", {}, {"one": {"x": np.ones(3)}, "two": {"x": Interrupting()}}, {})
+    assert not list(tmp_path.iterdir())
