@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -25,6 +25,8 @@ class Predictor(ABC):
     #: ``(n, m)`` predictions of the training rows, each by a fit without that row, where ``_fit`` can tell
     #: them without refitting; a stack learns from them. Not part of the saved state.
     left_out_: np.ndarray | None = None
+    #: Called with (done, total) while ``fit`` works, where the predictor has several steps.
+    progress: Callable[[int, int], None] | None = None
 
     def fit(
         self, X: np.ndarray, Y: np.ndarray, *, seed: int = 0, candidate_features: np.ndarray | None = None

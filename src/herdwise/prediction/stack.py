@@ -74,6 +74,7 @@ class StackPredictor(Predictor):
             )
             member.left_out_ = None  # as large as the outcomes, and not needed again
             fitted.append(member)
+            self._tell(len(fitted))
         predicted = left_out_means(Y, self.means_)
         self.weights_ = choose_weights(left_out, predicted, Y)
         predicted *= np.float32(1.0 - self.weights_.sum())
@@ -84,6 +85,7 @@ class StackPredictor(Predictor):
         self._calibration = Calibration().fit(predicted, Y)
         calibrated = self._calibration(predicted)
         np.clip(calibrated, 0.0, 1.0, out=calibrated)
+        self._tell(len(fitted) + 1)
         self._guard = Guard().fit(calibrated, Y, self.means_)
         for start in range(0, len(Y), _BLOCK):
             rows = slice(start, start + _BLOCK)
@@ -93,6 +95,11 @@ class StackPredictor(Predictor):
         self._error = LocalError().fit(X, Y, self.left_out_, rng)
         self._members = fitted
         self._prepare()
+        self._tell(len(fitted) + 2)
+
+    def _tell(self, done: int) -> None:
+        if self.progress is not None:
+            self.progress(done, len(self.members) + 2)
 
     def _in_folds(self, name: str, X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         fold = rng.permutation(len(X)) % min(self.n_folds, max(len(X), 1))

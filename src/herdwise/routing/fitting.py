@@ -111,8 +111,10 @@ def _learn(
     else:
         encoder.fit(table.texts)
         X, tokens = _encoded(table, encoder, report)
+    predictor.progress = lambda done, total: report("learn quality", done, total)
     report("learn quality", 0, 1)
     predictor.fit(X, quality, seed=seed, candidate_features=candidate_features(table.herd))
+    predictor.progress = None
     report("learn quality", 1, 1)
     fusion = None
     if with_fusion and has_answers(table, quality_column):
