@@ -19,6 +19,7 @@ from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.embeddings import ENCODER_MODEL, embed
 from herdwise.serving.ledger import Ledger
 from herdwise.serving.ledger_writer import unknown_decision
+from herdwise.serving.openapi import document
 from herdwise.serving.records import FeedbackRecord
 from herdwise.serving.service import Service
 from herdwise.serving.wire.anthropic_messages import read_count
@@ -52,6 +53,7 @@ class Endpoints:
         return [
             Route("/healthz", self.healthz, methods=["GET"]),
             Route("/readyz", self.readyz, methods=["GET"]),
+            Route("/openapi.json", self.openapi, methods=["GET"]),
             Route("/v1/embeddings", self._keyed(self.embeddings), methods=["POST"]),
             Route("/v1/messages/count_tokens", self._keyed(self.count_tokens), methods=["POST"]),
             Route("/v1/models", self._keyed(self.models), methods=["GET"]),
@@ -93,6 +95,11 @@ class Endpoints:
             "ledger_lost": lost,
         }
         return _json(body, status=200 if ready else 503)
+
+    async def openapi(self, request: Request) -> Response:
+        """What there is, as OpenAPI."""
+        del request
+        return _json(document())
 
     async def models(self, request: Request) -> Response:
         """All names that a request's ``model`` may have."""
