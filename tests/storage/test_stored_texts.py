@@ -29,6 +29,8 @@ def folder(tmp_path, monkeypatch):
         "text": [text(i) for i in range(N)],
         "benchmark": ["a", "b", "c", "a", "b"] * 5,
         "split": ["train", None, "test", "train", "train"] * 5,
+        "tools": [None, "[]", None, None, None] * 5,
+        "reference": ["A"] * N,
     }
     outcomes = {
         "query_id": ids * 2,
@@ -92,6 +94,8 @@ def test_learning_reads_only_what_it_looks_at(folder):
     table = read_training_outcomes(folder, answers=False)
     assert set(table.values) == {"quality", "cost_usd"}
     assert table.answers is None
+    assert table.references is None
+    assert table.tools[:3] == [None, "[]", None]
     assert table.values["cost_usd"].dtype == np.float32
 
 

@@ -69,7 +69,7 @@ def read_training_outcomes(
     Raises:
         OutcomeError: when something is malformed, naming file, column and row.
     """
-    wanted = {quality_column, *_LEARNED, *(["answer"] if answers else [])}
+    wanted = {quality_column, *_LEARNED, "tools", *(["answer"] if answers else [])}
     return _read(path_or_name, wanted, float32=True, held_bytes=held_bytes)
 
 
