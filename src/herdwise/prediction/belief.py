@@ -107,12 +107,21 @@ class Belief:
         score += np.where(self.said, 0.0, self.unsaid_score)
         if self.reading.offered:
             score[-1] = -np.inf
-        scale, shift = self.reading.confidence.at(self._n_heard())
+        scale, shift = self.reading.confidence.at(*self._heard_of())
         return softmax(scale * score + np.where(self.said, 0.0, shift), axis=0)
 
-    def _n_heard(self) -> int:
-        """Candidates heard that were learned of."""
-        return sum(bool(self.reading.speaks[candidate]) for candidate in self.heard)
+    def _heard_of(self) -> tuple[int, float]:
+        """How many were heard of those learned of, and their mean lead."""
+        leads = [float(self.reading.lead[c]) for c in self.heard if self.reading.speaks[c]]
+        return len(leads), sum(leads) / max(len(leads), 1)
+
+    def _calibration_after(self, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and shift, ``(k, 1)`` each, once each of ``candidates`` was heard too."""
+        n, lead = self._heard_of()
+        scale, shift = self.reading.confidence.each(
+            n + 1, (n * lead + self.reading.lead[candidates]) / (n + 1)
+        )
+        return scale[:, None], shift[:, None]
 
     def posterior(self) -> dict[str | None, float]:
         """Value said -> P(it is right); the key None holds the probability that none of those said is."""
@@ -183,7 +192,7 @@ class Belief:
         before[:, v] = -np.inf  # another value has its row only where it is said
         if r.offered:
             before[:, -1] = -np.inf
-        scale, shift = r.confidence.at(self._n_heard() + 1)
+        scale, shift = self._calibration_after(candidates)
         rise = _rise(scale * before + np.where(said, 0.0, shift), scale * after, said, best)
         foretold = self.foretold(candidates)
         expected = (foretold[:, :-1] * rise).sum(axis=1)
@@ -201,7 +210,7 @@ class Belief:
         score += np.where(self.said, 0.0, (self.unsaid_score + r.unsaid_fail[candidates])[:, None])
         if r.offered:
             score[:, -1] = -np.inf
-        scale, shift = r.confidence.at(self._n_heard() + 1)
+        scale, shift = self._calibration_after(candidates)
         p = softmax(scale * score + np.where(self.said, 0.0, shift), axis=1)
         rise: np.ndarray = p[:, self.said].max(axis=1) - p[:, best]
         return rise

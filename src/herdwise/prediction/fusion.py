@@ -15,14 +15,17 @@ from herdwise.prediction.confidence import Confidence
 from herdwise.prediction.fusion_network import Batch, Parameters, forward, initial
 from herdwise.prediction.fusion_reading import Reading
 from herdwise.prediction.fusion_training import some_heard, train
-from herdwise.prediction.option_features import option_features
+from herdwise.prediction.option_features import N_FEATURES, option_features
 from herdwise.prediction.softmax import softmax
 from herdwise.prediction.votes import NOT_RUN, Votes
 
 #: Trust in a prediction ends here: odds beyond 49 to 1 count as that.
 _FLOOR = 0.02
-#: Share of the queries that confidence is learned on, and how often each is heard, by other candidates.
-_KEPT, _HEARINGS = 0.2, 4
+#: Share of the queries that confidence is learned on, how often each is heard, by other candidates, and how
+#: often by all.
+_KEPT, _HEARINGS, _WHOLE = 0.2, 6, 0.35
+#: Passes over all queries after confidence was learned, as a share of ``n_epochs``, and their learning rate.
+_MORE, _MORE_RATE = 0.3, 0.5
 
 
 class Fusion:
@@ -77,45 +80,60 @@ class Fusion:
         odds = _log_odds(predicted)
         self.centre_ = np.nan_to_num(np.nanmean(odds, axis=0)).astype(np.float32)
         self.speaks_: np.ndarray = np.asarray((votes.said >= 0).any(axis=0))
+        n, m = votes.said.shape
+        self.confidence_ = Confidence(m)
         centred = self._centred(odds)
         rng = np.random.default_rng(seed)
-        self.confidence_ = self._learn_confidence(votes, centred, texts, rng)
-        self.parameters_ = self._train(votes, centred, rng)
+        kept = _kept_apart(n, texts, rng)
+        if not kept.any() or kept.all() or not (votes.said[~kept] >= 0).any():
+            self.parameters_ = self._train(votes, centred, rng)
+            return self
+        rest = np.flatnonzero(~kept)
+        self.parameters_ = self._train(votes.take(rest), centred[rest], rng)
+        self._learn_confidence(votes, centred, np.flatnonzero(kept), rng)
+        self.parameters_ = self._train(votes, centred, rng, self.parameters_)
         return self
 
-    def _train(self, votes: Votes, odds: np.ndarray, rng: np.random.Generator) -> Parameters:
+    def _train(
+        self, votes: Votes, odds: np.ndarray, rng: np.random.Generator, start: Parameters | None = None
+    ) -> Parameters:
         return train(
             votes,
             odds,
+            odds + self.centre_,
             hidden=self.hidden,
-            n_epochs=self.n_epochs,
-            learning_rate=self.learning_rate,
+            n_epochs=self.n_epochs if start is None else _MORE * self.n_epochs,
+            learning_rate=self.learning_rate if start is None else _MORE_RATE * self.learning_rate,
             decay=self.decay,
             share_whole=self.share_whole,
             next_weight=self.next_weight,
             rng=rng,
+            start=start,
         )
 
     def _learn_confidence(
-        self, votes: Votes, odds: np.ndarray, texts: Sequence[str] | None, rng: np.random.Generator
-    ) -> Confidence:
-        """Of a network that was trained without the queries it is measured on; equal texts stay together."""
-        n, m = votes.said.shape
-        confidence = Confidence(m)
-        group = np.arange(n)
-        if texts is not None:  # an array of texts would pad each to the longest
-            place = {text: i for i, text in enumerate(sorted(set(texts)))}
-            group = np.array([place[text] for text in texts])
-        kept = rng.random(int(group.max()) + 1)[group] < _KEPT
-        if not kept.any() or kept.all() or not (votes.said[~kept] >= 0).any():
-            return confidence
-        p = self._train(votes.take(np.flatnonzero(~kept)), odds[~kept], rng)
-        rows = np.repeat(np.flatnonzero(kept), _HEARINGS)
-        heard = some_heard(len(rows), m, 2.0 * self.share_whole, rng) & (votes.said[rows] != NOT_RUN)
+        self, votes: Votes, odds: np.ndarray, kept: np.ndarray, rng: np.random.Generator
+    ) -> None:
+        """Of the network as it is, on the queries at ``kept``, that it has not seen."""
+        rows = np.repeat(kept, _HEARINGS)
+        heard = some_heard(odds[rows] + self.centre_, _WHOLE, rng) & (votes.said[rows] != NOT_RUN)
         seen = votes.take(rows)
-        out = forward(p, Batch(seen.said, seen.offered, seen.features, odds[rows], heard))
+        out = forward(self.parameters_, Batch(seen.said, seen.offered, seen.features, odds[rows], heard))
         score = np.where(out.present, out.score, -np.inf)
-        return confidence.fit(score, out.unsaid > 0, heard.sum(axis=1), seen.right)
+        self.confidence_.fit(
+            score, out.unsaid > 0, heard.sum(axis=1), self._mean_lead(odds[rows], heard), seen.right
+        )
+
+    def _lead(self, odds: np.ndarray) -> np.ndarray:
+        """``(..., m)`` log-odds less their mean over the candidates learned of, from centred ones."""
+        strength = odds + self.centre_
+        lead: np.ndarray = strength - strength[..., self.speaks_].mean(axis=-1, keepdims=True)
+        return lead
+
+    def _mean_lead(self, odds: np.ndarray, heard: np.ndarray) -> np.ndarray:
+        heard = heard & self.speaks_
+        mean: np.ndarray = (self._lead(odds) * heard).sum(axis=1) / np.maximum(heard.sum(axis=1), 1)
+        return mean
 
     @property
     def n_candidates(self) -> int:
@@ -140,10 +158,12 @@ class Fusion:
                 f"predicted {predicted.shape} is not one value for each of {self.n_candidates} candidates."
             )
         options = options_of(text) if self.n_features else []
+        odds = self._centred(_log_odds(predicted))
         return Belief.start(
             Reading.of(
                 self.parameters_,
-                self._centred(_log_odds(predicted)),
+                odds,
+                self._lead(odds),
                 self.speaks_,
                 tuple(LETTERS[: len(options)]),
                 option_features(options, text)[:, : self.n_features],
@@ -171,8 +191,9 @@ class Fusion:
             out = forward(
                 self.parameters_, Batch(said[rows], offered[rows], features[rows], odds[rows], everyone[rows])
             )
-            n_heard = (everyone[rows] & (said[rows] != NOT_RUN)).sum(axis=1)
-            p = softmax(self.confidence_(out.score, out.unsaid > 0, n_heard), axis=1)
+            heard_of = everyone[rows] & (said[rows] != NOT_RUN)
+            lead = self._mean_lead(odds[rows], heard_of)
+            p = softmax(self.confidence_(out.score, out.unsaid > 0, heard_of.sum(axis=1), lead), axis=1)
             p = np.where(out.unsaid > 0, 0.0, p)
             p[:, -1] = 1.0 - p[:, :-1].sum(axis=1)
             parts.append(p)
@@ -217,7 +238,23 @@ class Fusion:
             raise ArtefactError(
                 f"the saved fusion lacks the array {error}.", remedy="Train the router again."
             ) from error
+        if fusion.n_features not in (0, N_FEATURES):
+            raise ArtefactError(
+                f"the saved fusion weighs {fusion.n_features} features of an option; this herdwise reads"
+                f" {N_FEATURES}.",
+                remedy="Train the router again.",
+            )
         return fusion
+
+
+def _kept_apart(n: int, texts: Sequence[str] | None, rng: np.random.Generator) -> np.ndarray:
+    """``(n,)`` bool, the queries that confidence is learned on; equal texts stay together."""
+    group = np.arange(n)
+    if texts is not None:  # an array of texts would pad each to the longest
+        place: dict[str, int] = {}
+        group = np.array([place.setdefault(text, len(place)) for text in texts])
+    kept: np.ndarray = rng.random(int(group.max()) + 1)[group] < _KEPT
+    return kept
 
 
 def _log_odds(predicted: np.ndarray) -> np.ndarray:

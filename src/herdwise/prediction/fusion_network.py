@@ -84,7 +84,8 @@ class Passed:
     """What a forward pass leaves for the gradient.
 
     Args:
-        said, said_odds: ``(b * K, m)`` who said which value, and that times the odds.
+        ever: ``(b, K, m)`` bool, who said which value, heard or not.
+        said, said_odds: ``(b * K, m)`` who was heard to say which value, and that times the odds.
         spoke, failed: ``(b, m)``.
         level: ``(b,)`` mean odds.
         hidden: ``(b, K + 1, h)``, the last row for "none of those said".
@@ -94,6 +95,7 @@ class Passed:
         probability: ``(b, K + 1)`` their softmax, 0 where absent.
     """
 
+    ever: np.ndarray
     said: np.ndarray
     said_odds: np.ndarray
     spoke: np.ndarray
@@ -111,12 +113,14 @@ def forward(p: Mapping[str, np.ndarray], batch: Batch) -> Passed:
     b, m = batch.said.shape
     width, size = batch.offered.shape[1], len(p["offset"])
     numbers = np.arange(width, dtype=batch.said.dtype)
-    at = ((batch.said[:, None, :] == numbers[None, :, None]) & batch.heard[:, None, :]).astype(np.float32)
+    ever = batch.said[:, None, :] == numbers[None, :, None]
+    heard = ever & batch.heard[:, None, :]
+    at = heard.astype(batch.odds.dtype)
     said, said_odds = at.reshape(-1, m), (at * batch.odds[:, None, :]).reshape(-1, m)
     spoke = ((batch.said >= 0) & batch.heard).astype(np.float32)
     failed = ((batch.said == FAILED) & batch.heard).astype(np.float32)
     level = batch.odds.mean(axis=1)
-    known = at.any(axis=2)
+    known = heard.any(axis=2)
     present = np.empty((b, width + 1), dtype=bool)
     present[:, :width] = known | batch.offered
     present[:, width] = ~batch.offered.any(axis=1)
@@ -144,13 +148,16 @@ def forward(p: Mapping[str, np.ndarray], batch: Batch) -> Passed:
     )
     score += unsaid * left[:, None]
     score = np.where(present, score, _ABSENT)
-    return Passed(
-        said, said_odds, spoke, failed, level, hidden, present, unsaid, score, softmax(score, axis=1)
-    )
+    probability = softmax(score, axis=1)
+    return Passed(ever, said, said_odds, spoke, failed, level, hidden, present, unsaid, score, probability)
 
 
 def gradient(
-    p: Mapping[str, np.ndarray], batch: Batch, right: np.ndarray, next_weight: float
+    p: Mapping[str, np.ndarray],
+    batch: Batch,
+    right: np.ndarray,
+    next_weight: float,
+    next_rows: int | None = None,
 ) -> tuple[float, Parameters]:
     """Mean cross-entropy of the right value; the gradient of it plus ``next_weight`` times the next head's.
 
@@ -158,6 +165,9 @@ def gradient(
         right: ``(b, K + 1)`` as in ``Votes``. What it gives to no row (nobody was recorded to say the right
             value, or it was not heard and is not on offer) goes to the rows that nobody in the records said
             together, whichever of them it is.
+        next_weight: weight of the next head.
+        next_rows: how many queries, the first of the batch, it looks at (its error takes as long as all the
+            rest); default: all.
     """
     b, m = batch.said.shape
     width, size = batch.offered.shape[1], len(p["offset"])
@@ -165,9 +175,8 @@ def gradient(
     target = np.where(out.present, right, 0.0).astype(right.dtype)
     target[:, width] = 0.0
     rest = 1.0 - target.sum(axis=1)
-    ever = (batch.said[:, None, :] == np.arange(width)[None, :, None]).any(axis=2)
     open_ = out.present.copy()
-    open_[:, :width] &= ~ever
+    open_[:, :width] &= ~out.ever.any(axis=2)
     share = out.probability * open_ + np.float32(1e-9) * open_
     mass = share.sum(axis=1)
     target += (rest / np.maximum(mass, 1e-12))[:, None] * share
@@ -177,15 +186,17 @@ def gradient(
     loss = (loss - float((rest * np.log(mass + 1e-9)).sum())) / b
     d_score = (out.probability * target.sum(axis=1, keepdims=True) - target) / np.float32(b)
     d_hidden = d_score[..., None] * p["readout"]
-    g: Parameters = {"readout": np.einsum("bk,bkh->h", d_score, out.hidden)}
+    g: Parameters = {"readout": d_score.reshape(-1) @ out.hidden.reshape(-1, size)}
 
-    d_next, d_fail = _next_error(p, batch, out, next_weight)
-    g["next"] = out.hidden.reshape(-1, size).T @ d_next.reshape(-1, m)
-    g["next_unsaid"] = np.einsum("bk,bkm->m", out.unsaid, d_next)
-    g["next_fail"] = out.hidden[:, width].T @ d_fail
+    n_next = b if next_rows is None else min(next_rows, b)
+    some = out.hidden[:n_next]
+    d_next, d_fail = _next_error(p, batch, out, next_weight, n_next)
+    g["next"] = some.reshape(-1, size).T @ d_next.reshape(-1, m)
+    g["next_unsaid"] = out.unsaid[:n_next].reshape(-1) @ d_next.reshape(-1, m)
+    g["next_fail"] = some[:, width].T @ d_fail
     g["next_fail_score"] = d_fail.sum(axis=0)
-    d_hidden += d_next @ p["next"].T
-    d_hidden[:, width] += d_fail @ p["next_fail"].T
+    d_hidden[:n_next] += d_next @ p["next"].T
+    d_hidden[:n_next, width] += d_fail @ p["next_fail"].T
 
     d_hidden *= out.hidden > 0
     d_shared = d_hidden.sum(axis=1)
@@ -196,8 +207,7 @@ def gradient(
     g["spoke"], g["spoke_odds"] = out.spoke.T @ d_shared, (out.spoke * batch.odds).T @ d_shared
     g["fail"] = out.failed.T @ d_shared
     g["query"], g["offset"] = out.level @ d_shared, d_shared.sum(axis=0)
-    g["unsaid"] = np.einsum("bk,bkh->h", out.unsaid[:, :width], d_hidden[:, :width])
-    g["unsaid"] += d_hidden[:, width].sum(axis=0)
+    g["unsaid"] = out.unsaid[:, :width].reshape(-1) @ d_values + d_hidden[:, width].sum(axis=0)
     d_vote, d_left = d_score[:, :width].reshape(-1), (d_score * out.unsaid).sum(axis=1)
     g["vote"], g["vote_odds"] = out.said.T @ d_vote, out.said_odds.T @ d_vote
     g["option_score"] = options.T @ d_vote
@@ -207,26 +217,32 @@ def gradient(
 
 
 def _next_error(
-    p: Mapping[str, np.ndarray], batch: Batch, out: Passed, weight: float
+    p: Mapping[str, np.ndarray], batch: Batch, out: Passed, weight: float, n: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gradient of the next head's cross-entropy by its scores: ``(b, K + 1, m)``; by failing's ``(b, m)``."""
+    """Gradient of the next head's mean cross-entropy over the first n queries by its scores.
+
+    Returns:
+        ``(n, K + 1, m)`` of saying each value, ``(n, m)`` of failing.
+    """
     width = batch.offered.shape[1]
-    score = np.empty((len(batch.said), width + 2, batch.said.shape[1]), dtype=np.float32)
-    score[:, : width + 1] = out.hidden @ p["next"] + out.unsaid[..., None] * p["next_unsaid"]
-    score[:, : width + 1][~out.present] = _ABSENT
-    score[:, width + 1] = out.hidden[:, width] @ p["next_fail"] + p["next_fail_score"]
+    hidden, present, said = out.hidden[:n], out.present[:n], batch.said[:n]
+    score = np.empty((n, width + 2, said.shape[1]), dtype=p["next"].dtype)
+    score[:, : width + 1] = hidden @ p["next"] + out.unsaid[:n, :, None] * p["next_unsaid"]
+    score[:, : width + 1][~present] = _ABSENT
+    score[:, width + 1] = hidden[:, width] @ p["next_fail"] + p["next_fail_score"]
     error = softmax(score, axis=1)
-    spoken = batch.said >= 0
-    number = np.where(spoken, batch.said, width).astype(np.int64)
-    known = np.take_along_axis(out.present, number, axis=1)
-    happened = np.where(spoken, np.where(known, number, width), width + 1)
-    # Something that is neither heard nor on offer, where options are on offer, can't be foretold.
-    possible = np.where(happened == width, out.present[:, [width]], True)
-    happened = happened[:, None, :]
-    np.put_along_axis(error, happened, np.take_along_axis(error, happened, 1) - 1.0, 1)
-    asked = ~batch.heard & (batch.said != NOT_RUN) & possible
-    scale = asked * (weight / len(asked) / np.maximum(asked.sum(axis=1, keepdims=True), 1))
-    error *= scale[:, None, :].astype(np.float32)
+    # A value that is no row counts as something that is neither heard nor on offer, where that is a row.
+    happened = out.ever[:n] & present[:, :width, None]
+    spoken = said >= 0
+    other = spoken & ~happened.any(axis=1)
+    error[:, :width] -= happened
+    error[:, width] -= other
+    error[:, width + 1] -= ~spoken
+    # Where options are on offer, such a thing can't be foretold.
+    possible = ~other | present[:, [width]]
+    asked = ~batch.heard[:n] & (said != NOT_RUN) & possible
+    scale = asked * (weight / n / np.maximum(asked.sum(axis=1, keepdims=True), 1))
+    error *= scale[:, None, :].astype(error.dtype)
     values = error[:, : width + 1]
-    values *= out.present[..., None]
+    values *= present[..., None]
     return values, error[:, width + 1]

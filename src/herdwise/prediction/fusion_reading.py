@@ -25,6 +25,7 @@ class Reading:
         next, next_fail: ``(h, m)`` what a candidate would say, from the hidden units.
         next_unsaid, next_fail_score: ``(m,)``.
         speaks: ``(m,)`` bool, who was learned of.
+        lead: ``(m,)`` predicted log-odds less their mean over those learned of.
         offered: the options' values, in their order.
         option: ``(len(offered), h)``, what each option adds to its own hidden units.
         option_score: ``(len(offered),)``.
@@ -46,6 +47,7 @@ class Reading:
     next_fail: np.ndarray
     next_fail_score: np.ndarray
     speaks: np.ndarray
+    lead: np.ndarray
     offered: tuple[str, ...]
     option: np.ndarray
     option_score: np.ndarray
@@ -56,12 +58,13 @@ class Reading:
         cls,
         p: Mapping[str, np.ndarray],
         odds: np.ndarray,
+        lead: np.ndarray,
         speaks: np.ndarray,
         offered: tuple[str, ...],
         features: np.ndarray,
         confidence: Confidence,
     ) -> Reading:
-        """Of a query with centred log-odds ``(m,)`` and option features ``(len(offered), f)``."""
+        """Of a query with centred log-odds and leads ``(m,)``, and option features ``(len(offered), f)``."""
         level = float(odds.mean())
         column = odds[:, None]
         return cls(
@@ -80,6 +83,7 @@ class Reading:
             next_fail=p["next_fail"],
             next_fail_score=p["next_fail_score"],
             speaks=speaks,
+            lead=lead,
             offered=offered,
             option=features @ p["option"],
             option_score=features @ p["option_score"],

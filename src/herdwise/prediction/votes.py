@@ -10,10 +10,11 @@ import numpy as np
 from herdwise.answers.choice import LETTERS
 from herdwise.answers.options import options_of
 from herdwise.core.errors import InputError
-from herdwise.prediction.option_features import N_FEATURES, option_features
+from herdwise.prediction.option_features import N_FEATURES, features_of
 
 #: Codes of ``Votes.said`` below the values' own: the candidate failed to answer, or was not run.
 FAILED, NOT_RUN = -1, -2
+_NOTHING = np.array(None, dtype=object)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,7 @@ class Votes:
         answers, quality = np.asarray(answers, dtype=object), np.asarray(quality, dtype=np.float64)
         if answers.shape != quality.shape or answers.ndim != 2:
             raise InputError(f"answers {answers.shape} and quality {quality.shape} must both be (n, m).")
-        given = np.array([[a is not None for a in row] for row in answers.tolist()], dtype=bool)
-        given = given.reshape(answers.shape) & np.isfinite(quality)
+        given = np.not_equal(answers, _NOTHING).astype(bool) & np.isfinite(quality)
         if not given.any():
             raise InputError(
                 "no graded answer to learn fusion from.",
@@ -75,29 +75,40 @@ class Votes:
             )
         n = len(answers)
         options: list[list[str]] = [[] for _ in range(n)] if texts is None else [options_of(t) for t in texts]
+        n_options = np.array([len(listed) for listed in options], dtype=np.int64)
         said = np.where(np.isfinite(quality) & given.any(axis=0), FAILED, NOT_RUN).astype(np.int16)
-        earned: list[list[float]] = []
-        for i in range(n):
-            numbers = {LETTERS[k]: k for k in range(len(options[i]))}
-            total, count = [0.0] * len(numbers), [0] * len(numbers)
-            for j in np.flatnonzero(given[i]).tolist():
-                number = numbers.setdefault(answers[i, j], len(numbers))
-                if number == len(total):
-                    total.append(0.0)
-                    count.append(0)
-                total[number] += float(quality[i, j])
-                count[number] += 1
-                said[i, j] = number
-            earned.append([t / max(c, 1) for t, c in zip(total, count, strict=True)])
-        width = max(len(row) for row in earned)
+        said[given] = _numbered(answers, given, n_options)
+        width = int(max(said.max() + 1, n_options.max()))
+        row, column = np.nonzero(given)
+        place = row * width + said[row, column]
+        count = np.bincount(place, minlength=n * width)
+        earned = np.bincount(place, weights=quality[row, column], minlength=n * width)
         right = np.zeros((n, width + 1), dtype=np.float32)
-        for i, row in enumerate(earned):
-            right[i, : len(row)] = row
+        right[:, :-1] = (earned / np.maximum(count, 1)).reshape(n, width)
         right /= np.maximum(right.sum(axis=1, keepdims=True), 1.0)
         right[:, -1] = np.maximum(1.0 - right.sum(axis=1), 0.0)
-        offered = np.arange(width)[None] < np.array([len(o) for o in options])[:, None]
+        offered = np.arange(width)[None] < n_options[:, None]
         features = np.zeros((n, width, N_FEATURES if offered.any() else 0), dtype=np.float32)
-        for i, listed in enumerate(options):
-            if listed and texts is not None:
-                features[i, : len(listed)] = option_features(listed, texts[i])
+        if texts is not None and offered.any():
+            features[:, : int(n_options.max())] = features_of(options, texts)
         return cls(said, right, offered, features)
+
+
+def _numbered(answers: np.ndarray, given: np.ndarray, n_options: np.ndarray) -> np.ndarray:
+    """The numbers of the given answers, in the order of ``given``'s True entries; see ``Votes``."""
+    row = np.nonzero(given)[0]
+    names: dict[str, int] = {}
+    code = np.array([names.setdefault(answer, len(names)) for answer in answers[given].tolist()])
+    letter = {name: place for place, name in enumerate(LETTERS)}
+    listed = np.array([letter.get(name, len(LETTERS)) for name in names])[code]
+    number = np.where(listed < n_options[row], listed, -1)
+    unlisted = np.flatnonzero(number < 0)
+    numbers: dict[int, int] = {}
+    current = -1
+    for place, i, value in zip(
+        unlisted.tolist(), row[unlisted].tolist(), code[unlisted].tolist(), strict=True
+    ):
+        if i != current:
+            current, numbers = i, {}
+        number[place] = n_options[i] + numbers.setdefault(value, len(numbers))
+    return number
