@@ -228,9 +228,58 @@ def test_training_says_whether_fusion_was_learned(
         assert json.loads(capsys.readouterr().out)["fusion"] is learned
 
 
+def test_the_encoder_that_is_trained_takes_options(
+    herdwise: Run, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("evaluate", "--outcomes", folder, "--encoder", "tfidf", "--predictor", "mean", "--json")
+    assert herdwise(*given, "--encoder-option", "n_features=4") == 0
+    assert herdwise(*given, "--encoder-option", "n_features=0") == 2
+    assert "n_features" in capsys.readouterr().err
+
+
+def test_a_router_whose_encoder_needs_a_key_is_measured_with_it(
+    herdwise: Run,
+    folder: Path,
+    threaded_upstream: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    upstream = threaded_upstream(models=("embed",), api_key="sk-one")
+    monkeypatch.setenv("EMBED_KEY", "sk-one")
+    key = ("--encoder-option", "api_key=${EMBED_KEY}")
+    remote = ("--encoder", "remote", "--encoder-option", f"base_url={upstream.base_url}")
+    remote += ("--encoder-option", "model=embed")
+    learned = ("train", "--outcomes", folder, "--predictor", "mean", "--out", tmp_path / "r")
+    assert herdwise(*learned, *remote, *key) == 0
+    measured = ("evaluate", "--outcomes", folder, "--router", tmp_path / "r")
+    assert herdwise(*measured) == 1
+    assert "401" in capsys.readouterr().err
+    assert herdwise(*measured, *key) == 0
+    page = ("--out", tmp_path / "page.html")
+    assert herdwise("report", *measured[1:], *page, *key) == 0
+    assert herdwise(*measured, "--encoder-option", "model=other") == 2
+    assert "takes no local option 'model'" in capsys.readouterr().err
+
+
+def test_a_limit_is_kept_and_how_often_it_was_exceeded_is_said(
+    herdwise: Run, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("evaluate", "--outcomes", folder, "--predictor", "mean", "--max-cost-usd", 1.5, "--json")
+    assert herdwise(*given) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["router"]["picked"] == {"a": 1.0}
+    assert "max_cost_usd 1.5: exceeded by 0.0% of 2 answers (it was to hold with 0.8)." in value["warnings"]
+    assert herdwise(*given, "--limit-probability", 0.95) == 0
+    assert "hold with 0.95" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        (["--limit-probability", "1"], "--limit-probability 1.0 is out of range"),
+        (["--min-quality-probability", "0"], "--min-quality-probability 0.0 is out of range"),
+        (["--max-latency-s", "inf"], "--max-latency-s inf is no limit"),
         (["--max-params-b", "nan"], "--max-params-b nan is no limit"),
         (["--cost-weight", "inf"], "--cost-weight inf is no limit"),
         (["--min-quality", "0.5"], "--generalist NAME"),

@@ -29,6 +29,27 @@ def test_the_pick_follows_the_query(herdwise, saved_router):
     assert spelling["ranking"][1]["cost_usd"] is None
 
 
+def test_the_pick_is_explained_by_parts_that_add_up_and_by_quantiles(herdwise, saved_router):
+    told = herdwise("route", SPELL, "--router", saved_router, "--max-output-tokens", 500, "--json").json
+    first = told["ranking"][0]
+    assert sum(first["parts"].values()) == pytest.approx(first["quality"], abs=1e-5)
+    assert first["quality_interval"] is None  # its predictor states no error
+    assert first["at_most"]["output_tokens"]["0.1"] <= first["at_most"]["output_tokens"]["0.9"]
+    assert told["limit_probability"] == 0.8
+    shown = herdwise("route", SPELL, "--router", saved_router).out
+    assert "alpha: " in shown
+    assert "% = mean" in shown
+    assert "output_tokens at most" in shown
+
+
+def test_a_probability_reaches_the_goals(herdwise, saved_router):
+    wish = ["--min-quality", "0.5", "--generalist", "gamma", "--min-quality-probability", "0.9"]
+    wish += ["--limit-probability", "0.95", "--json"]
+    told = herdwise("route", ADD, "--router", saved_router, *wish).json
+    assert told["goals"]["limit_probability"] == 0.95
+    assert "with probability 0.9" in told["reason"]
+
+
 def test_the_nearest_recorded_queries_explain_the_pick(herdwise, saved_router):
     run = herdwise("route", SPELL, "--router", saved_router, "-k", 3, "--json").json
     assert len(run["neighbours"]) == 3
@@ -122,6 +143,7 @@ def test_below_the_wanted_quality_the_generalist_answers(herdwise, saved_router)
         (["--prefer", "size=-1"], "out of range"),
         (["--cost-weight", "-1"], "out of range"),
         (["--cost-weight", "nan"], "out of range"),
+        (["--limit-probability", "0.999"], "out of range"),
         (["--released-after", "yesterday"], "is no day"),
         (["--config", "herdwise.yaml"], "both --router and --config"),
     ],

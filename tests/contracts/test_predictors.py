@@ -73,6 +73,15 @@ def test_one_query_is_predicted_as_its_row_in_a_batch(predictor: Predictor) -> N
     np.testing.assert_allclose(ones, batch, atol=1e-5)
 
 
+def test_its_parts_add_up_to_what_it_predicts(predictor: Predictor) -> None:
+    X, Y, _ = planted(200)
+    predictor.fit(X, Y)
+    for x in X[:5]:
+        parts = predictor.parts(x)
+        assert all(part.shape == (5,) for part in parts.values())
+        np.testing.assert_allclose(np.sum(list(parts.values()), axis=0), predictor.predict_one(x), atol=1e-5)
+
+
 def test_the_same_seed_gives_the_same_predictor(predictor: Predictor) -> None:
     X, Y, _ = planted(150)
     first = predictor.fit(X, Y, seed=3).predict(X)

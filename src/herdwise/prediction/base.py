@@ -77,7 +77,7 @@ class Predictor(ABC):
 
     def parts(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """What ``predict_one`` is the sum of, for an explanation: name of a part -> ``(m,)``, in order."""
-        return {"mean": self.means_, self.name: self.predict_one(x) - self.means_}
+        return {"mean": self.means_, "query": self.predict_one(x) - self.means_}
 
     def among(self, columns: np.ndarray) -> Self:
         """The same knowledge where only these candidates may be picked; a guard then knows whom to guard."""

@@ -28,7 +28,9 @@ def test_every_key_reaches_its_place() -> None:
         "cost_weight": 1,
         "cost_kind": "latency",
         "min_quality": 0.5,
+        "min_quality_probability": 0.9,
         "generalist": "a",
+        "limit_probability": 0.95,
         "max_calls": 3,
         "max_seconds": 9,
         "max_total_usd": 1,
@@ -51,7 +53,9 @@ def test_every_key_reaches_its_place() -> None:
         cost_weight=1,
         cost_kind="latency",
         min_quality=0.5,
+        min_quality_probability=0.9,
         generalist="a",
+        limit_probability=0.95,
         max_calls=3,
         max_seconds=9,
         max_total_usd=1,
@@ -75,6 +79,8 @@ def test_every_key_reaches_its_place() -> None:
 def test_null_lifts_a_limit() -> None:
     goals, _, _ = merged(BASE, HERD, read_goals({"max_params_b": None}))
     assert goals.constraints.max_params_b is None
+    goals, _, _ = merged(BASE, HERD, read_goals({"limit_probability": None}))
+    assert goals.limit_probability is None
 
 
 def test_a_later_source_wins_and_preferences_are_joined() -> None:
@@ -100,6 +106,8 @@ def test_lists_in_headers_are_separated_by_commas() -> None:
         ("prefer", "speed=1"),
         ("prefer", "cost"),
         ("max-calls", "0"),
+        ("limit-probability", "1"),
+        ("min-quality-probability", "0"),
     ],
 )
 def test_a_header_at_fault_is_named(header: str, value: str) -> None:
