@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -34,6 +35,9 @@ def main() -> None:
     parser.add_argument("--folder", default="routerdc7")
     parser.add_argument("--option", action="append", default=[], help="key=value for the fine-tuned encoder")
     options = parser.parse_args()
+    if find_spec("torch") is None:
+        print("the extra `finetune` is not installed: nothing measured")
+        return
     table = read_outcomes(options.folder if options.folder == "mmlu_pro" else SHARED / options.folder)
     table, column = table.split("train"), FOLDERS[options.folder]
     table = table.restrict(

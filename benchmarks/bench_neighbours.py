@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -47,6 +48,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--probes", default="8,16,24,32,64")
     options = parser.parse_args()
+    if find_spec("faiss") is None:
+        print("the extra `index` is not installed: nothing measured")
+        return
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((_CENTRES, _DIMENSIONS), dtype=np.float32)
     rows, member = draw(options.rows, rng, centres)

@@ -4,6 +4,10 @@
     python benchmarks/bench_predictors.py --test          trained on `train`, measured once on `test`
     python benchmarks/bench_predictors.py --shift         a benchmark of `train` left out, routed by the rest
     python benchmarks/bench_predictors.py --folders mmlu_pro --predictors stack,knn --folds 4
+    python benchmarks/bench_predictors.py --predictors stack,stack:kernel+clusters+irt --partitions 3
+
+`stack:kernel+clusters+irt` is the stack with these members. With several partitions into folds figures are
+means over them, one standard deviation of the gains behind.
 
 `mmlu_pro` ships with the package; other folders are taken from ../shared/outcomes where that exists.
 Columns: routed quality (micro over queries, macro over benchmarks), each followed by its gain over the best
@@ -16,13 +20,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from herdwise.encoding.base import ENCODERS
 from herdwise.prediction.base import PREDICTORS, Predictor
+from herdwise.prediction.candidate_features import candidate_features
 from herdwise.storage.outcomes import read_outcomes
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "outcomes"
@@ -37,15 +43,16 @@ FOLDERS = {
 
 @dataclass(frozen=True)
 class Rows:
-    """Vectors ``(n, d)``, outcomes ``(n, m)`` and benchmark names ``(n,)`` of some queries."""
+    """Vectors ``(n, d)``, outcomes ``(n, m)``, benchmark names ``(n,)``; what is known of the candidates."""
 
     X: np.ndarray
     Y: np.ndarray
     benchmarks: np.ndarray
+    features: np.ndarray | None = None
 
     def at(self, index: np.ndarray) -> Rows:
         """Some of the queries."""
-        return Rows(self.X[index], self.Y[index], self.benchmarks[index])
+        return Rows(self.X[index], self.Y[index], self.benchmarks[index], self.features)
 
 
 @dataclass(frozen=True)
@@ -77,11 +84,31 @@ def load(name: str, encoder: str) -> tuple[Rows, Rows]:
     column = FOLDERS[name]
     parts = [table.split(split) for split in ("train", "test")]
     covered = np.logical_and.reduce([part.coverage(column) >= 0.95 for part in parts])
-    coder = ENCODERS.create(encoder).fit(parts[0].texts)
+    coder = ENCODERS.create(encoder)
+    texts = [p.asked_texts(0, p.n_queries) if coder.reads_tools else p.texts for p in parts]
+    coder.fit(texts[0])
+    features = candidate_features(table.herd)[covered]
     train, test = (
-        Rows(coder.encode(p.texts), p.matrix(column)[:, covered], np.asarray(p.benchmarks)) for p in parts
+        Rows(coder.encode(read), part.matrix(column)[:, covered], np.asarray(part.benchmarks), features)
+        for read, part in zip(texts, parts, strict=True)
     )
     return train, test
+
+
+def at_hand() -> list[str]:
+    """All registered predictors but those whose extra is not installed."""
+    names = PREDICTORS.names()
+    if find_spec("lightgbm") is None:
+        print("boosting: the extra is not installed, left out")
+        names.remove("boosting")
+    return names
+
+
+def learned(spec: str, rows: Rows, seed: int) -> Predictor:
+    """A predictor by its name, or ``stack:`` and its members joined by ``+``."""
+    name, _, members = spec.partition(":")
+    made = PREDICTORS.create(name, **({"members": members.split("+")} if members else {}))
+    return made.fit(rows.X, rows.Y, seed=seed, candidate_features=rows.features)
 
 
 def calibration_error(predicted: np.ndarray, observed: np.ndarray, bins: int = 15) -> float:
@@ -139,17 +166,27 @@ def cross_validated(name: str, train: Rows, n_folds: int, seed: int) -> Figures:
     for number in range(n_folds):
         inside = train.at(fold != number)
         start = time.perf_counter()
-        predictor = PREDICTORS.create(name).fit(inside.X, inside.Y, seed=seed)
+        predictor = learned(name, inside, seed)
         fit_s.append(time.perf_counter() - start)
         predicted[fold == number] = predictor.predict(train.X[fold == number])
         one_us.append(microseconds(predictor, train.X))
     return measure(predicted, train, train, float(np.mean(fit_s)), float(np.median(one_us)))
 
 
+def averaged(name: str, train: Rows, n_folds: int, n_partitions: int, seed: int) -> str:
+    """The line of means over partitions into folds, and the gains' standard deviation over them."""
+    found = [cross_validated(name, train, n_folds, seed + number) for number in range(n_partitions)]
+    mean = Figures(*np.mean([astuple(figures) for figures in found], axis=0).tolist())
+    if n_partitions == 1:
+        return mean.line()
+    spread = 100 * np.std([(f.micro_gain, f.macro_gain) for f in found], axis=0, ddof=1)
+    return f"{mean.line()}  spread {spread[0]:.2f} {spread[1]:.2f}"
+
+
 def held_out(name: str, train: Rows, test: Rows, seed: int) -> Figures:
     """Trained on the training split, measured on the test split."""
     start = time.perf_counter()
-    predictor = PREDICTORS.create(name).fit(train.X, train.Y, seed=seed)
+    predictor = learned(name, train, seed)
     fit_s = time.perf_counter() - start
     return measure(predictor.predict(test.X), train, test, fit_s, microseconds(predictor, test.X))
 
@@ -163,7 +200,7 @@ def shifted(name: str, train: Rows, seed: int, fewest: int = 100) -> list[str]:
             continue
         inside, outside = train.at(~out), train.at(out & np.isfinite(train.Y).all(axis=1))
         best = int(inside.Y[np.isfinite(inside.Y).all(axis=1)].mean(axis=0).argmax())
-        predictor = PREDICTORS.create(name).fit(inside.X, inside.Y, seed=seed)
+        predictor = learned(name, inside, seed)
         pick = predictor.predict(outside.X).argmax(axis=1)
         gain = 100 * (outside.Y[np.arange(len(pick)), pick] - outside.Y[:, best])
         error = gain.std() / np.sqrt(len(gain))
@@ -178,9 +215,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folders", default=",".join(FOLDERS))
-    parser.add_argument("--predictors", default=",".join(PREDICTORS.names()))
+    parser.add_argument("--predictors", default=",".join(at_hand()))
     parser.add_argument("--encoder", default="static")
     parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--partitions", type=int, default=1, help="into folds, each with a seed of its own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--test", action="store_true", help="use the held-out split (once per table)")
     parser.add_argument("--shift", action="store_true", help="leave one benchmark out at a time")
@@ -199,14 +237,15 @@ def main() -> None:
         print(
             f"\n{folder} ({how}; {train.X.shape[0]} x {train.Y.shape[1]} trained on, {train.X.shape[1]} dims)"
         )
-        print("             micro   gain   macro   gain     mse     ece  left   fit_s  one_us")
+        width = max(len(name) for name in options.predictors.split(","))
+        print(f"{'':{width}s}  micro   gain   macro   gain     mse     ece  left   fit_s  one_us")
         for name in options.predictors.split(","):
-            figures = (
-                held_out(name, train, test, options.seed)
+            line = (
+                held_out(name, train, test, options.seed).line()
                 if options.test
-                else cross_validated(name, train, options.folds, options.seed)
+                else averaged(name, train, options.folds, options.partitions, options.seed)
             )
-            print(f"{name:10s} {figures.line()}", flush=True)
+            print(f"{name:{width}s} {line}", flush=True)
 
 
 if __name__ == "__main__":

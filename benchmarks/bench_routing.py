@@ -5,10 +5,10 @@
 
 Every figure has a 95% interval, by paired bootstrap against the best single candidate of the training rows.
 `mmlu_pro` ships with the package; the other folders are taken from ../shared/outcomes, and left out where
-that does not exist. Weights on cost are chosen (`cost_targets`) on training rows by four-fold cross-validation: the
-largest one that keeps the quality asked for; utility is predicted quality - weight x predicted cost, as in
-the policy `single`. Peers are configurations of this package's predictors on the same vectors, not the
-published code: matrix factorisation is solved in closed form, and there is no perceptron among them.
+that does not exist. Weights on cost are chosen (`cost_targets`) on training rows by four-fold
+cross-validation: the largest one that keeps the quality asked for; utility is predicted quality - weight x
+predicted cost, as in the policy `single`. Peers learn from the same vectors and the same split (peers.py);
+they are not the published code: matrix factorisation is solved in closed form, and no encoder is fine-tuned.
 """
 
 from __future__ import annotations
@@ -30,20 +30,12 @@ from herdwise.core.outcomes import OutcomeTable
 from herdwise.evaluation.averages import Average, mean
 from herdwise.evaluation.decision_time import decision_times_us
 from herdwise.evaluation.intervals import interval, resampled_means
-from herdwise.prediction.base import PREDICTORS, Predictor
 from herdwise.routing.base import POLICIES
 from herdwise.routing.router import Router
 from herdwise.storage.outcomes import read_outcomes
+from peers import PEERS, Learner
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "outcomes"
-#: Name as in the literature -> predictor and its options.
-PEERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "kNN, k = 100 (LLMRouter)": ("knn", {"k": 100, "prior": 0.0}),
-    "linear (LLMRouter, in place of its SVM)": ("logistic", {}),
-    "MF (RouteLLM, EmbedLLM)": ("mf", {}),
-    "clusters, k = 64 (Avengers)": ("clusters", {"sizes": (64,), "prior": 0.0001}),
-    "herdwise (stack)": ("stack", {}),
-}
 _COVERAGE = 0.95
 _COLD = """
 import resource, sys, time
@@ -111,12 +103,10 @@ def quality_table(
     alone = float(mean(T[:, best], test.benchmarks, average))
     print(f"\n{title}: {len(Z)} queries, {T.shape[1]} candidates; best single {train.herd.names[best]}")
     print(f"  {'best single':42s} {100 * alone:6.2f}      oracle {100 * top:6.2f}")
-    for name, (kind, options) in PEERS.items():
-        if kind != "stack" and not peers:
-            continue
-        learner: Predictor = router.predictor
-        if kind != "stack":
-            learner = PREDICTORS.create(kind, **options).fit(X, Y, seed=0)
+    learners: dict[str, Learner] = {"herdwise (stack)": router.predictor}
+    if peers:
+        learners |= {name: create().fit(X, Y) for name, create in PEERS.items()}
+    for name, learner in learners.items():
         got, gain, low, high = compare(picked(T, learner.predict(Z)), T[:, best], test.benchmarks, average)
         share = gain / (100 * (top - alone)) if top > alone else float("nan")
         print(f"  {name:42s} {got:6.2f} {gain:+6.2f} [{low:+.2f}, {high:+.2f}]  gap recovered {share:6.1%}")
