@@ -221,9 +221,18 @@ class Dispatcher:
             for piece in joint.rest():
                 await deliver(course, ask, piece)
             ask.dropped = joint.dropped
-
         if self._service.settings.run_code_tests and ask.status == "answered" and not ask.deliver:
+            await self._test(course, ask)
+
+    async def _test(self, course: Course, ask: LiveAsk) -> None:
+        """Run the answer's program; the ask is under way until it is known what that comes to."""
+        ask.status = "open"
+        try:
             ask.verdict = await tested(course.situation.query, ask.text)
+        except asyncio.CancelledError:
+            ask.status = "cancelled"
+            raise
+        ask.status = "answered"
 
     def _outrun(self, course: Course, ask: LiveAsk) -> None:
         """The first of several that may deliver has something to say: the others are closed unheard.
