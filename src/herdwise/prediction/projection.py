@@ -8,6 +8,8 @@ from typing import Self
 import numpy as np
 
 _ARRAYS = ("centre_", "directions_")
+#: Relative size below which a direction is rounding alone.
+_NOTHING = 1e-3
 
 
 class Projection:
@@ -33,7 +35,9 @@ class Projection:
         kept = slice(None, -self.n_directions - 1, -1)
         size = np.sqrt(np.maximum(eigenvalues[kept], 0.0))
         relative = size / max(float(size[0]), 1e-12) if size.size else size
-        self.directions_ = (basis[:, kept] * (relative + 0.02) ** self.power).astype(np.float32)
+        # What no training query had (a script, tools) was not learned, and must not move a prediction.
+        weight = np.where(relative > _NOTHING, (relative + 0.02) ** self.power, 0.0)
+        self.directions_ = (basis[:, kept] * weight).astype(np.float32)
         return self
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
