@@ -236,9 +236,13 @@ class ResourcePredictor:
         logarithm = self._spread.quantile(number, centre, x, length, probability)
         return np.asarray(np.exp(np.minimum(np.maximum(logarithm, low), high)))
 
+    def relative(self, kind: str) -> np.ndarray:
+        """``resources_quantiles.relative_quantiles`` of one kind: ``(len(LEVELS),)``, NaN = unknown."""
+        return np.asarray(self._spread.relative_[KINDS.index(kind)])
+
     def relative_quantile(self, kind: str, probability: float) -> float:
         """What a call takes at most, as a multiple of its candidate's mean, over all candidates; or NaN."""
-        return float(np.exp(at_level(self._spread.relative_[KINDS.index(kind)], probability)))
+        return float(np.exp(at_level(self.relative(kind), probability)))
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Options as JSON values, and fitted arrays."""

@@ -27,10 +27,10 @@ def weighted_quantiles(values: np.ndarray, weights: np.ndarray, levels: np.ndarr
     return np.asarray(np.interp(levels, level, values[order]))
 
 
-def joined_quantiles(own: np.ndarray, wider: np.ndarray) -> np.ndarray:
+def joined_quantiles(own: np.ndarray, wider: np.ndarray, prior: float = PRIOR) -> np.ndarray:
     """Quantiles of own values, shrunk to a wider distribution that is given by points; ``(len(LEVELS),)``."""
     values = np.concatenate([own, wider])
-    share = PRIOR / max(len(wider), 1)
+    share = prior / max(len(wider), 1)
     return weighted_quantiles(values, np.concatenate([np.ones(len(own)), np.full(len(wider), share)]))
 
 
@@ -95,6 +95,21 @@ def few_quantiles(logarithms: np.ndarray, relative: np.ndarray) -> np.ndarray:
     if np.isfinite(relative).all():
         return joined_quantiles(own, np.interp(_POINTS, LEVELS, relative))
     return weighted_quantiles(own, np.ones(len(own))) if n >= _FEW else np.full(len(LEVELS), np.nan)
+
+
+def probe_quantiles(off: np.ndarray, relative: np.ndarray) -> np.ndarray:
+    """Quantiles of log(value / expected) of an enlisted candidate: its probes' and, a little, the herd's.
+
+    Args:
+        off: ``(n_probes,)`` log(value / expected).
+        relative: ``(len(LEVELS),)`` of ``relative_quantiles``, wider than what lies about an expectation.
+
+    Returns:
+        ``(len(LEVELS),)``; NaN where too little is known.
+    """
+    if np.isfinite(relative).all():
+        return joined_quantiles(off, np.interp(_POINTS, LEVELS, relative), prior=0.1 * PRIOR)
+    return weighted_quantiles(off, np.ones(len(off))) if len(off) >= _FEW else np.full(len(LEVELS), np.nan)
 
 
 def at_level(quantiles: np.ndarray, probability: float) -> np.ndarray:

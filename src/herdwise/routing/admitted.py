@@ -12,9 +12,10 @@ import numpy as np
 from herdwise.core.candidate import Herd
 from herdwise.core.errors import ArtefactError
 from herdwise.prediction.resources import KINDS, Resources, priced
+from herdwise.prediction.resources_quantiles import LEVELS, at_level
 from herdwise.routing.manifest import candidate_from_json, candidate_to_json
 
-_ARRAYS = ("weights", "offset", "level_std", "factors", "constants")
+_ARRAYS = ("weights", "offset", "level_std", "factors", "constants", "spread")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,7 @@ class Admitted:
         level_std: ``(r,)`` standard error of the level, from the probes.
         factors, constants: ``(r, 3, k)``, ``(r, 3)`` for cost, latency and length: value = constant +
             factors x learned values; a constant of NaN = unknown.
+        spread: ``(r, 3, len(LEVELS))`` quantiles of log(value / expected value) on the probes; NaN = unknown.
     """
 
     herd: Herd
@@ -35,6 +37,7 @@ class Admitted:
     level_std: np.ndarray
     factors: np.ndarray
     constants: np.ndarray
+    spread: np.ndarray
 
     @cached_property
     def _across(self) -> np.ndarray:
@@ -69,12 +72,14 @@ class Admitted:
         own = (np.where(np.isnan(cost), at_price, cost), latency, output)
         return Resources(*(np.concatenate(pair, axis=-1) for pair in zip(values, own, strict=True)))
 
-    def quantile(self, kind: str, learned: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    def quantile(
+        self, kind: str, probability: float, learned: np.ndarray, expected: np.ndarray
+    ) -> np.ndarray:
         """``(k + r,)`` what a call takes at most, from ``(k,)`` quantiles and expectations of the learned.
 
-        An enlisted candidate's value lies off its expectation by the factor by which those lie off theirs
-        that it is computed from: the geometric mean, weighted by what each adds to the expectation. NaN
-        where that is not known.
+        An enlisted candidate's value lies off its expectation as its probes' values did. Where they tell
+        nothing, it does by the factor by which those lie off theirs that it is computed from: the geometric
+        mean, weighted by what each adds to the expectation. NaN where that is not known either.
         """
         place = KINDS.index(kind)
         shares = self.factors[:, place] * np.nan_to_num(expected)
@@ -83,8 +88,10 @@ class Admitted:
         off = np.log(np.where(known, learned, 1.0) / np.where(known, expected, 1.0))
         shares = shares / np.maximum(total, 1e-300)[:, None]
         whole = (shares[:, ~known].sum(axis=1) < 1e-3) & (total > 0)
-        own = (self.constants[:, place] + total) * np.exp(shares @ off)
-        return np.concatenate([learned, np.where(whole, own, np.nan)])
+        borrowed = np.where(whole, shares @ off, np.nan)
+        measured = at_level(self.spread[:, place], probability)
+        own = (self.constants[:, place] + total) * np.exp(np.where(np.isnan(measured), borrowed, measured))
+        return np.concatenate([learned, own])
 
     def parts(self, learned: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """``(k + r,)`` of each part of the learned qualities: an enlisted one takes its weights of each."""
@@ -120,6 +127,8 @@ class Admitted:
             ArtefactError: when arrays are missing or do not fit.
         """
         herd = Herd(candidate_from_json(c) for c in candidates)
+        # A router saved before there were quantiles knows none.
+        arrays = {"spread": np.full((len(herd), len(KINDS), len(LEVELS)), np.nan), **arrays}
         if any(name not in arrays or len(arrays[name]) != len(herd) for name in _ARRAYS):
             raise ArtefactError(
                 "the router's enlisted candidates and their arrays do not fit.",

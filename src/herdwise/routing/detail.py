@@ -87,7 +87,7 @@ class RouterDetail:
             found = np.where(np.isnan(found), at_price, found)
         if router.admitted is not None:
             expected = router.resources.predict_one(self._x, tokens, *router.learned_prices)
-            found = router.admitted.quantile(kind, found, getattr(expected, kind))
+            found = router.admitted.quantile(kind, probability, found, getattr(expected, kind))
             if kind == "cost_usd":
                 k = len(router.columns)
                 output = self._of_columns("output_tokens", probability)[k:]

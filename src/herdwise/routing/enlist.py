@@ -17,7 +17,8 @@ from herdwise.core.outcomes import OutcomeTable
 from herdwise.core.query import CHARS_PER_TOKEN
 from herdwise.prediction.anchors import choose_anchors
 from herdwise.prediction.likeness import Likeness, Mix
-from herdwise.prediction.resources import KINDS, Resources
+from herdwise.prediction.resources import KINDS, ResourcePredictor, Resources
+from herdwise.prediction.resources_quantiles import LEVELS, probe_quantiles
 from herdwise.routing.admitted import Admitted
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ def consider(
             level_std=np.array([std], dtype=np.float32),
             factors=factors,
             constants=constants,
+            spread=_spread(own, resources, factors, constants, router.resources),
         ),
         warnings=_warnings(candidate.name, rows, level, std, len(recorded.outcomes)),
     )
@@ -266,6 +268,27 @@ def _resources(
         elif kind == "output_tokens" and has.any():
             factors[0, place], constants[0, place] = shares, 0.0
     return factors, constants, tuple(measured)
+
+
+def _spread(
+    own: OutcomeTable,
+    predicted: Resources,
+    factors: np.ndarray,
+    constants: np.ndarray,
+    learned: ResourcePredictor,
+) -> np.ndarray:
+    """How the probes' values lie about what is expected of them, ``(1, 3, len(LEVELS))``."""
+    found = np.full((1, len(KINDS), len(LEVELS)), np.nan)
+    known = (predicted.cost_usd, predicted.latency_s, predicted.output_tokens)
+    for place, (kind, values) in enumerate(zip(KINDS, known, strict=True)):
+        expected = np.nan_to_num(values) @ factors[0, place] + constants[0, place]
+        recorded = _recorded(own, kind)
+        there = np.isfinite(recorded) & (expected > 0)
+        if there.any():
+            # An empty answer counts as a thousandth of what was expected, as in training.
+            off = np.log(np.maximum(recorded[there] / expected[there], 1e-3))
+            found[0, place] = probe_quantiles(off, learned.relative(kind))
+    return found
 
 
 def _recorded(own: OutcomeTable, kind: str) -> np.ndarray:
