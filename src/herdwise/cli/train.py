@@ -120,7 +120,7 @@ def register(app: typer.Typer) -> None:
         )
         if router.fusion is not None:
             console.show("Learned from recorded answers what each is worth: auto/consult can be asked for.")
-        else:
+        elif fusion:
             console.note("no fusion was learned: too few recorded answers of several candidates")
         if router.worth.kept_:
             console.show(f"Signals of an answer that tell right from wrong: {', '.join(router.worth.kept_)}.")

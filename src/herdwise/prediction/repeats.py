@@ -79,16 +79,19 @@ class Repeats:
     ) -> None:
         """Fill the table of corrections, a row per distinct text, in the order of the first shadow."""
         m = Y.shape[1]
-        every, known = _residuals(Y, left_out)
-        every[moved] = residual  # as they were before the move
-        total, count = _sums(every, known, group)
-        _, first = np.unique(group, return_index=True)
-        kept = np.arange(len(first))
-        if len(kept) * m > _MAX_ENTRIES:
-            kept = rng.choice(len(kept), max(_MAX_ENTRIES // m, 1), replace=False)
-        kept = kept[np.argsort(shadows[first[kept], 0], kind="stable")]
-        self.shadows_ = np.ascontiguousarray(shadows[first[kept]])
-        self.correction_ = (weight * total[kept] / (1.0 + weight * count[kept])).astype(np.float16)
+        wanted = np.ones(int(group.max()) + 1, dtype=bool)
+        if len(wanted) * m > _MAX_ENTRIES:
+            wanted[:] = False
+            wanted[rng.choice(len(wanted), max(_MAX_ENTRIES // m, 1), replace=False)] = True
+        rows = np.flatnonzero(wanted[group])
+        every, known = _residuals(Y[rows], left_out[rows])
+        _, among, of = np.intersect1d(rows, moved, assume_unique=True, return_indices=True)
+        every[among] = residual[of]  # as they were before the move
+        total, count = _sums(every, known, group[rows])
+        _, first = np.unique(group[rows], return_index=True)
+        order = np.argsort(shadows[rows[first], 0], kind="stable")
+        self.shadows_ = np.ascontiguousarray(shadows[rows[first[order]]])
+        self.correction_ = (weight * total[order] / (1.0 + weight * count[order])).astype(np.float16)
 
     def one(self, z: np.ndarray) -> np.ndarray | None:
         """What to add to the ``(m,)`` prediction of one vector; None where it was never asked."""
