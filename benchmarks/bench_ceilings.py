@@ -8,8 +8,8 @@ Gains are points over the best single candidate of the rows trained on, standard
 learning curve   gain by the share of the training rows, and what more rows would bring: a straight line in
                  the logarithm (which never ends) and a - b / sqrt(rows) (which ends at a); by bootstrap
 labels           the mean quality of each candidate per true category or benchmark, the row itself left out
-near-duplicates  pairs of queries with a cosine above a threshold: how far the outcomes of one tell those of
-                 the other, and what picking by the neighbour's true outcomes gains, alone or beside ours
+near-duplicates  queries and their nearest other one, by cosine: how far the outcomes of one tell those of the
+                 other, and what picking by the neighbour's true outcomes gains
 twins            two candidates that are nearly the same model: how often their outcomes differ all the same
 chance           outcomes drawn from the calibrated predictions, each candidate for itself and with the
                  residuals' correlation kept: the oracle's gain if the predictions were the whole truth
@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -178,10 +179,11 @@ def near_duplicates(rows: Rows, predicted: np.ndarray) -> None:
         other[start : start + len(part)] = part.argmax(axis=1)
         cosine[start : start + len(part)] = part.max(axis=1)
     mean = rows.Y.mean(axis=0)
-    for threshold in (0.8, 0.9, 0.95, 0.98, 0.9999):
-        some = np.flatnonzero(cosine > threshold)
+    for low, high in pairwise((0.7, 0.8, 0.9, 0.95, 0.9999, 2.0)):
+        some = np.flatnonzero((cosine > low) & (cosine <= high))
+        name = "the same text" if high > 1 else f"cosine {low} to {high}"
         if len(some) < 30:
-            print(f"  near-duplicates, cosine > {threshold}: {len(some)} queries, too few")
+            print(f"  near-duplicates, {name}: {len(some)} queries, too few")
             continue
         part = Rows(
             rows.names,
@@ -192,27 +194,28 @@ def near_duplicates(rows: Rows, predicted: np.ndarray) -> None:
             rows.labels[some],
         )
         Y, there = part.Y, rows.Y[other[some]]
-        left, left_there = Y - predicted[some], there - predicted[other[some]]
-        # How much of what predictions miss the neighbour knows: over all, and of the candidates' differences.
-        shared = float((left * left_there).sum() / (left**2).sum())
-        split, split_there = (v - v.mean(axis=1, keepdims=True) for v in (left, left_there))
-        differing = float((split * split_there).sum() / (split**2).sum())
-        beside = predicted[some] + max(differing, 0.0) * left_there
+        # What a candidate's outcomes have in common beyond its mean, and its advantages over the others.
+        alike = _correlation(Y - mean, there - mean)
+        differing = _correlation(*(v - mean - (v - mean).mean(axis=1, keepdims=True) for v in (Y, there)))
         right = there.max(axis=1) > 0.5
         repeats = Y[np.arange(len(Y)), (there + 0.01 * mean).argmax(axis=1)]
         print(
-            f"  near-duplicates, cosine > {threshold}: {len(some)} queries; residuals alike {shared:.2f}, of"
-            f" the differences {differing:.2f}; the neighbour's best is right again in"
+            f"  near-duplicates, {name}: {len(some)} queries; outcomes correlate {alike:.2f},"
+            f" advantages {differing:.2f}; the neighbour's best is right again in"
             f" {100 * repeats[right].mean():.0f}%"
         )
         best = int(Y.mean(axis=0).argmax())
         for what, quality in (
             ("ours", part.picked(predicted[some])),
             ("the neighbour's outcomes", repeats),
-            ("ours moved by the neighbour's", part.picked(beside)),
             ("oracle", Y.max(axis=1)),
         ):
             print(f"    {what:30s} {said(part.gain(quality, best), part)}")
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Of deviations around zero."""
+    return float((a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()))
 
 
 def twins(rows: Rows) -> None:

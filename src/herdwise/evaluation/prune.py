@@ -152,7 +152,7 @@ def prune(
 
     coder = ENCODERS.create(encoder) if isinstance(encoder, str) else encoder
     coder.fit(learned.texts)
-    X = coder.encode(learned.texts)
+    X = _encoded(coder, learned)
     report("learn quality", 0, 1)
     fitted, unseen = _learn(predictor, X, learned.matrix(quality_column), seed)
     report("learn quality", 1, 1)
@@ -167,7 +167,7 @@ def prune(
     on_test = None
     if test is not None:
         held_out = measured_rows(test, learned.herd, quality_column)
-        predicted = fitted.predict(coder.encode(held_out.table.texts))
+        predicted = fitted.predict(_encoded(coder, held_out.table))
         on_test = _Measured(held_out.table, predicted, held_out.quality, kind, average)
     stages = _stages(found, names, on_train, on_test)
     sizes = (len(stage.kept) for stage in stages if stage.train.share >= min_share)
@@ -239,6 +239,10 @@ def _stages(
         )
         before = kept
     return tuple(stages)
+
+
+def _encoded(coder: Encoder, table: OutcomeTable) -> np.ndarray:
+    return coder.encode(table.asked_texts(0, table.n_queries) if coder.reads_tools else table.texts)
 
 
 def _learn(name: str, X: np.ndarray, Y: np.ndarray, seed: int) -> tuple[Predictor, np.ndarray]:
