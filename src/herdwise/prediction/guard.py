@@ -19,6 +19,20 @@ _MAX_REFERENCES = 64
 _CRUMB = 1e-4
 
 
+def held_back(predicted: np.ndarray, reference: np.ndarray, margin: np.ndarray | np.floating) -> np.ndarray:
+    """Predictions with a margin off every advantage over a reference; within it, a hair below that.
+
+    Args:
+        predicted: of any shape.
+        reference: the best single's prediction, of a shape that broadcasts.
+        margin: one, or one per candidate.
+    """
+    lead = predicted - reference
+    within = reference - _CRUMB / (1.0 + np.maximum(lead, 0.0))
+    held: np.ndarray = np.where(lead > margin, predicted - margin, np.where(lead > 0, within, predicted))
+    return held
+
+
 class Guard:
     """Takes a margin off every predicted advantage over the best single candidate.
 
@@ -95,11 +109,7 @@ class Guard:
         return predicted if self.margin_ == 0.0 else self._guarded(predicted, predicted[self.best_])
 
     def _guarded(self, predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:
-        lead = predicted - reference
-        within = reference - _CRUMB / (1.0 + np.maximum(lead, 0.0))
-        beyond = predicted - np.float32(self.margin_)
-        guarded: np.ndarray = np.where(lead > self.margin_, beyond, np.where(lead > 0, within, predicted))
-        return guarded
+        return held_back(predicted, reference, np.float32(self.margin_))
 
     def state(self) -> dict[str, np.ndarray]:
         """What each candidate is worth as a best single, and its margin."""

@@ -11,9 +11,13 @@ import numpy as np
 
 from herdwise.core.candidate import Herd
 from herdwise.core.errors import ArtefactError
+from herdwise.prediction.guard import held_back
 from herdwise.prediction.resources import KINDS, Resources, priced
 from herdwise.prediction.resources_quantiles import LEVELS, at_level
 from herdwise.routing.manifest import candidate_from_json, candidate_to_json
+
+#: Standard errors of the level by which an enlisted candidate must overtake the best learned one.
+_CAUTION = 0.5
 
 _ARRAYS = ("weights", "offset", "level_std", "factors", "constants", "spread")
 
@@ -51,9 +55,25 @@ class Admitted:
             self.herd.column(lambda c: c.price.output_usd_per_mtok),
         )
 
-    def quality(self, learned: np.ndarray) -> np.ndarray:
-        """``(..., k + r)`` qualities from ``(..., k)`` learned ones."""
+    def quality(
+        self, learned: np.ndarray, best: int | None = None, trusted: np.ndarray | None = None
+    ) -> np.ndarray:
+        """``(..., k + r)`` qualities from ``(..., k)`` learned ones.
+
+        A few probes tell a level within a standard error, and may be lucky. So an advantage over the best
+        learned candidate counts only beyond half of it, as a predictor's guard has it.
+
+        Args:
+            best: column of the best learned candidate that is served, None = nobody is held back.
+            trusted: ``(r,)`` bool, who is held back by nothing: even the lower end of its mean's interval is
+                above that candidate's mean.
+        """
         own = np.minimum(np.maximum(learned @ self._across + self.offset, 0.0), 1.0)
+        if best is not None:
+            margin = _CAUTION * (
+                self.level_std if trusted is None else np.where(trusted, 0.0, self.level_std)
+            )
+            own = held_back(own, learned[..., best, None], margin)
         return np.concatenate([learned, own.astype(learned.dtype, copy=False)], axis=-1)
 
     def std(self, learned: np.ndarray) -> np.ndarray:

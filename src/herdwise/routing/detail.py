@@ -108,7 +108,7 @@ class RouterDetail:
         if router.admitted is not None:
             whole = np.sum(list(learned.values()), axis=0)
             found = router.admitted.parts(learned)
-            found[ENLISTED] = router.admitted.quality(whole) - np.sum(list(found.values()), axis=0)
+            found[ENLISTED] = router.with_enlisted(whole) - np.sum(list(found.values()), axis=0)
         served = {name: np.nan_to_num(self._served(part)) for name, part in found.items()}
         if (router.source < 0).any():
             served[DECLARED] = np.nan_to_num(router.constant)

@@ -157,6 +157,25 @@ class Router:
         return int(level.argmax()) if level.max() >= 0 else None
 
     @cached_property
+    def _held_back(self) -> tuple[int | None, np.ndarray]:
+        """Column of the best learned candidate served, and which enlisted ones are surely better than it."""
+        facts, enlisted = self.facts, self.admitted.herd.names if self.admitted else ()
+        means = {
+            int(c): facts.mean_micro.get(self.by_column[int(c)].name, np.nan)
+            for c in self.source
+            if 0 <= c < len(self.columns)
+        }
+        known = {column: mean for column, mean in means.items() if np.isfinite(mean)}
+        best = max(known, key=lambda column: known[column], default=None)
+        floor = np.inf if best is None else known[best]
+        lows = [facts.enlisted.get(name, {}).get("low", -np.inf) for name in enlisted]
+        return best, np.array(lows) > floor
+
+    def with_enlisted(self, learned: np.ndarray) -> np.ndarray:
+        """Qualities of all columns, ``(..., k + r)``, from those of the learned ones, ``(..., k)``."""
+        return learned if self.admitted is None else self.admitted.quality(learned, *self._held_back)
+
+    @cached_property
     def _as_learned(self) -> bool:
         """Whether the herd is what the columns predict, in their order and at their prices."""
         return np.array_equal(self.source, np.arange(len(self.by_column))) and not self.repriced.any()
@@ -207,7 +226,7 @@ class Router:
         quality, std = self.predictor.predict(X), self.predictor.std(X)
         got = self.resources.predict(X, tokens, *self.learned_prices)
         if self.admitted is not None:
-            quality, got = self.admitted.quality(quality), self.admitted.resources(got, tokens[:, None])
+            quality, got = self.with_enlisted(quality), self.admitted.resources(got, tokens[:, None])
             std = None if std is None else self.admitted.std(std)
 
         def behind(i: int) -> Detail:
@@ -246,7 +265,7 @@ class Router:
         tokens = query.input_tokens
         got = self.resources.predict_one(x, tokens, *self.learned_prices)
         if self.admitted is not None:
-            quality, got = self.admitted.quality(quality), self.admitted.resources(got, tokens)
+            quality, got = self.with_enlisted(quality), self.admitted.resources(got, tokens)
         detail = RouterDetail(self, x, query)
         if self._as_learned:
             return Estimates(
