@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from herdwise.prediction import feature_blocks, least_squares
+from herdwise.prediction import feature_blocks, feature_factors, least_squares
 from herdwise.prediction.feature_blocks import FeatureBlocks
 from herdwise.prediction.feature_factors import Factors
 from herdwise.prediction.least_squares import solve
@@ -94,6 +94,7 @@ def test_features_made_in_blocks_give_the_fit_of_features_made_at_once(
     means = np.nanmean(Y, axis=0)
     whole = solve(Z, Y, means)
     monkeypatch.setattr(feature_blocks, "BLOCK_CELLS", 64 * 8)
+    monkeypatch.setattr(feature_factors, "_KEPT_CELLS", 200 * 8)
     made: list[int] = []
 
     def make(rows: np.ndarray) -> np.ndarray:

@@ -46,17 +46,31 @@ class Factors:
         """The mean eigenvalue."""
         return max(float(self.eigenvalues.mean()), 1e-12)
 
+    def against(self, target: np.ndarray) -> np.ndarray:
+        """Products of the rotated features with a ``(n, m)`` target, ``(p, m)``; many rows are not turned."""
+        products = np.zeros((self.features.n_features, target.shape[1]))
+        if self._small:
+            for place, rotated in self.rotated():
+                products += rotated.T @ target[place]
+            return products
+        for place, block in self.features:
+            products += (block - self.centre).T @ target[place]
+        return np.asarray(self.basis.T @ products)
+
+    @property
+    def _small(self) -> bool:
+        return len(self.features) * self.features.n_features <= _KEPT_CELLS
+
     def rotated(self) -> Iterator[tuple[slice, np.ndarray]]:
         """(place, centred features in the principal directions) of each block; kept where they are few."""
         if self._kept:
             yield from self._kept
             return
-        small = len(self.features) * self.features.n_features <= _KEPT_CELLS
         basis = self.basis.astype(np.float32)
         made: list[tuple[slice, np.ndarray]] = []
         for place, block in self.features:
             turned = (block - self.centre) @ basis
-            if small:
+            if self._small:
                 made.append((place, turned))
             yield place, turned
         self._kept = made

@@ -157,9 +157,7 @@ def _solve_dense(
     if not complete.any():
         complete = np.ones(n, dtype=bool)
     scale = factors.scale
-    projected = np.zeros((len(eigenvalues), m))
-    for place, rotated in factors.rotated():
-        projected += rotated.T @ target[place]
+    projected = factors.against(target)
 
     def residual_at(
         strength: float, columns: np.ndarray | slice, rotated: np.ndarray, place: slice
