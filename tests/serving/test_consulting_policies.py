@@ -43,7 +43,7 @@ def herd(endpoint: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any
     async def start(**options: Any) -> Any:
         said = {c.name: options.pop(c.name, "The answer is (B).") for c in HERD}
         options.setdefault("policies", POLICIES)
-        options.setdefault("timeouts", Timeouts(1, 0.3, 0.3, 2))
+        options.setdefault("timeouts", Timeouts(1, 0.3, 0.3, 0.8))
         up = await endpoint(candidates=HERD, **options)
         for name, text in said.items():
             up.upstreams[name].answer = text if callable(text) else lambda _body, text=text: text
