@@ -8,7 +8,7 @@ from the 5% to the 95% quantile on the logarithm, and the pinball loss at 0.9, a
 that are constant per candidate.
 Enlisted: three candidates left out of training one at a time and enlisted from 50 probes each; coverage.
 Limits: `single` routes under a limit at some quantile of what the best candidate takes; how often the answer
-that was served exceeds it, what was refused, and what it costs in quality.
+that was served exceeds it, also of those that were admitted narrowly, what was refused, and what it costs.
 Hand-over: experts whose quality is predicted at `min_quality` answer, else the generalist (the best single
 candidate); the quality of what was not handed over, where the best expert answers, and where the smallest
 does (where no size is known: the one of the lowest mean quality), which is where a claim is most tempting.
@@ -25,11 +25,10 @@ from pathlib import Path
 
 import numpy as np
 
-from herdwise.core.decision import Constraints, Estimates, Goals
+from herdwise.core.decision import Constraints, Estimates, Goals, ResourceKind
 from herdwise.core.errors import NoCandidateError
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.core.query import CHARS_PER_TOKEN
-from herdwise.prediction.resources import KINDS
 from herdwise.routing.hand_over import good_enough
 from herdwise.routing.router import Router
 from herdwise.routing.single import ranking
@@ -39,7 +38,10 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "outcomes"
 FOLDERS = {"bfcl": "quality", "routerbench_partial": "quality", "mmlu_pro": "quality"}
 PROBABILITIES = (0.5, 0.8, 0.9, 0.95)
 N_FOLDS = 3
+_KINDS: tuple[ResourceKind, ...] = ("cost_usd", "latency_s", "output_tokens")
 _COVERED = 0.95
+#: A call whose quantile is above this share of the limit was admitted narrowly.
+_CLOSE = 0.8
 
 
 def parts(name: str, test: bool) -> Iterator[tuple[OutcomeTable, OutcomeTable]]:
@@ -91,7 +93,7 @@ class Tally:
 def coverage(router: Router, train: OutcomeTable, held: OutcomeTable, X: np.ndarray, tally: Tally) -> None:
     """Coverage, width and pinball loss of each kind that was recorded."""
     tokens = np.array([q.input_tokens for q in held.queries()])[:, None]
-    for kind in KINDS:
+    for kind in _KINDS:
         value, known = recorded(held, kind), recorded(train, kind)
         there = np.isfinite(known).any(axis=0)
         if not there.any():
@@ -126,12 +128,12 @@ def enlisted(train: OutcomeTable, held: OutcomeTable, column: str, tally: Tally)
         router = router.enlist(replace(train.herd[name]), probes)
         own = held.restrict([name])
         details = [router.estimate_one(query) for query in own.queries()]
-        for kind in KINDS:
+        for kind in _KINDS:
             value = recorded(own, kind)[:, 0]
             if not np.isfinite(value).any():
                 continue
             for p in PROBABILITIES:
-                most = np.array([d.at_most(kind, p)[-1] for d in details])  # type: ignore[arg-type]
+                most = np.array([d.at_most(kind, p)[-1] for d in details])
                 tally.add(f"enlisted, {kind} at {p:g}", float(np.mean(value <= most * (1.0 + 1e-6))), np.nan)
 
 
@@ -140,17 +142,16 @@ def limits(router: Router, held: OutcomeTable, rows: list[Estimates], column: st
     queries = [replace(query, chars=0) for query in held.queries()]
     quality = held.matrix(column)
     best = int(np.nanargmax([router.facts.mean_micro[n] for n in router.herd.names]))
-    for kind in KINDS:
+    for kind in _KINDS:
         value = recorded(held, kind)
         if not np.isfinite(value[:, best]).any():
             continue
         for level in (0.1, 0.3, 0.6, 0.9):
             limit = float(np.nanquantile(value[:, best], level))
             for probability in (None, *PROBABILITIES):
-                goals = Goals(
-                    limit_probability=probability, constraints=Constraints(**{f"max_{kind}": limit})
-                )
-                over, reached, free, refused = [], [], [], 0
+                bounds = replace(Constraints(), **{f"max_{kind}": limit})
+                goals = Goals(limit_probability=probability, constraints=bounds)
+                over, close, reached, free, refused = [], [], [], [], 0
                 for i, (query, row) in enumerate(zip(queries, rows, strict=True)):
                     try:
                         pick = ranking(router.situation(query, goals, row))[0][0]
@@ -159,13 +160,17 @@ def limits(router: Router, held: OutcomeTable, rows: list[Estimates], column: st
                         continue
                     if np.isfinite(value[i, pick]):
                         over.append(value[i, pick] > limit * (1.0 + 1e-6))
+                        most = np.nan if probability is None else row.at_most(kind, probability)[pick]
+                        if most > _CLOSE * limit:
+                            close.append(over[-1])
                     reached.append(quality[i, pick])
                     free.append(quality[i, int(np.argmax(row.quality))])
                 told = "mean" if probability is None else f"{probability:g}"
                 if over:
                     key = f"{kind} limit at {level:g} of the best's, {told}"
                     lost = np.nanmean(reached) - np.nanmean(free)
-                    tally.add(key, float(np.mean(over)), refused / len(rows), 100 * float(lost))
+                    near = float(np.mean(close)) if len(close) >= 30 else np.nan
+                    tally.add(key, float(np.mean(over)), near, refused / len(rows), 100 * float(lost))
 
 
 def hand_over(router: Router, held: OutcomeTable, rows: list[Estimates], column: str, tally: Tally) -> None:
@@ -229,14 +234,15 @@ def main() -> None:
         for part, heads in (
             ("coverage", "overall, worst candidate"),
             ("enlisted", "coverage"),
-            ("limits", "over the limit, refused, quality in points"),
+            ("limits", "over the limit, the same of narrowly admitted calls, refused, quality in points"),
             ("handover", "not handed over, its quality above the asked, the same of the worst benchmark"),
         ):
             found = tallies[part].means()
             if found:
                 print(f"\n{name}: {part} ({heads})")
             for key, values in found.items():
-                print(f"  {key:52s} " + "  ".join(f"{v:8.3f}" for v in values if np.isfinite(v)), flush=True)
+                shown = "  ".join(f"{v:8.3f}" if np.isfinite(v) else "       -" for v in values)
+                print(f"  {key:52s} {shown}", flush=True)
 
 
 if __name__ == "__main__":
