@@ -5,18 +5,28 @@
 400 questions x 13 candidates. Rows whose record holds an answer: share whose letter is read alike. Rows
 whose record holds none: how many are read all the same, by how the letter was found. Also how many texts
 count as refusals, loops or cut off, and how right those were.
+
+Free text: with the letters taken out of the texts, do two that are alike draw the same conclusion (have one
+recorded letter), and is the text that the others are most like one of the commonest conclusion?
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import re
 import time
 from collections import Counter
 from typing import Any
 
+import numpy as np
+
 from herdwise.answers.choice import read_choice
 from herdwise.answers.signals import read_signals
+from herdwise.answers.similar import cosines, medoid, say_the_same
+from herdwise.encoding.static import StaticEncoder
+from herdwise.evaluation.confidence import auroc
 from herdwise.storage.outcomes import read_outcomes, read_texts
 
 
@@ -73,15 +83,61 @@ def measure() -> dict[str, Any]:
     }
 
 
+def without_letters(text: str) -> str:
+    """A text without what names its option."""
+    text = re.sub(
+        r"(?i)\b(?:so |therefore,? |thus,? )?the (?:correct |best )?answer is:?\s*\(?[A-J]\)?\.?", "", text
+    )
+    return re.sub(r"\(?\b[A-J]\)", "", text).strip()
+
+
+def free_text() -> dict[str, Any]:
+    """Likeness of texts beside their recorded letters."""
+    table, texts, encoder = read_outcomes("mmlu_pro"), read_texts("mmlu_pro"), StaticEncoder()
+    answers, row = table.answer_matrix(), {id_: i for i, id_ in enumerate(table.query_ids)}
+    by_question: dict[str, list[tuple[str, str]]] = {}
+    for (query_id, candidate), text in texts.items():
+        letter, plain = answers[row[query_id], table.herd.index(candidate)], without_letters(text)
+        if letter is not None and len(plain) > 40:
+            by_question.setdefault(query_id, []).append((letter, plain))
+    alike: list[float] = []
+    same: list[float] = []
+    joined: list[float] = []
+    common: list[bool] = []
+    chance: list[float] = []
+    for told in by_question.values():
+        cosine = cosines(encoder.encode([text for _, text in told]))
+        for (i, (a, left)), (j, (b, right)) in itertools.combinations(enumerate(told), 2):
+            alike.append(float(cosine[i, j]))
+            same.append(float(a == b))
+            if say_the_same(left, right, cosine[i, j]):
+                joined.append(float(a == b))
+        if len(told) > 2:
+            letter, n = Counter(letter for letter, _ in told).most_common(1)[0]
+            chance.append(n / len(told))
+            common.append(told[medoid(cosine, np.ones(len(told)))][0] == letter)
+    return {
+        "n_pairs": len(same),
+        "same_letter": sum(same) / len(same),
+        "auroc_of_cosine": auroc(np.array(alike), np.array(same)),
+        "said_to_be_the_same": len(joined) / len(same),
+        "same_letter_of_those": sum(joined) / len(joined),
+        "n_questions": len(common),
+        "medoid_is_commonest": sum(common) / len(common),
+        "any_is_commonest": sum(chance) / len(chance),
+    }
+
+
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", action="store_true")
-    found = measure()
-    if parser.parse_args().json:
-        print(json.dumps(found, indent=2))
+    as_json = parser.parse_args().json
+    found, free = measure(), free_text()
+    if as_json:
+        print(json.dumps({**found, "free_text": free}, indent=2))
         return
     print(f"rows with a recorded answer    {found['n_with_answer']}")
     print(f"  read alike                   {found['equal']:.2%}  {found['equal_by_how']}")
@@ -96,6 +152,16 @@ def main() -> None:
     print(f"microseconds per text          {found['us_per_text']:.0f}")
     for name, figures in found["signals"].items():
         print(f"texts: {name:<24}{figures['n']:>5}, right {figures['quality']:.1%}")
+    print(f"pairs of texts, letters taken out {free['n_pairs']}, same letter {free['same_letter']:.1%}")
+    print(f"  AUROC of their cosine for it    {free['auroc_of_cosine']:.3f}")
+    print(
+        f"  said to be the same             {free['said_to_be_the_same']:.1%},"
+        f" same letter {free['same_letter_of_those']:.1%}"
+    )
+    print(
+        f"the text that stands for all      of the commonest letter {free['medoid_is_commonest']:.1%},"
+        f" any text {free['any_is_commonest']:.1%} ({free['n_questions']} questions)"
+    )
 
 
 if __name__ == "__main__":
