@@ -103,3 +103,72 @@ def test_a_part_of_the_herd_is_believed_as_in_the_whole(router: Router) -> None:
     part = router.restrict(["bob", "ann"])
     p = believed(part, ann="A", bob="B")
     assert p["A"] > p["B"]
+
+
+def probes(name: str, like: str, agree: float, n: int = 80) -> OutcomeTable:
+    """Outcomes of a new candidate on recorded queries, that follow those of ``like`` so often."""
+    table = recorded()
+    rng = np.random.default_rng(8)
+    rows = np.sort(rng.choice(table.n_queries, n, replace=False))
+    theirs = table.matrix()[rows, table.herd.index(like)]
+    own = np.where(rng.random(n) < agree, theirs, rng.random(n) < 0.5)
+    return OutcomeTable(
+        herd=Herd([Candidate(name)]),
+        query_ids=[table.query_ids[i] for i in rows],
+        texts=[table.texts[i] for i in rows],
+        benchmarks=["b"] * n,
+        splits=[None] * n,
+        query_index=np.arange(n),
+        candidate_index=np.zeros(n, dtype=np.int64),
+        sample=np.zeros(n, dtype=np.int64),
+        values={"quality": own.astype(float)},
+        answers=None,
+        name="probes",
+    )
+
+
+@pytest.fixture(scope="module")
+def joined(router: Router) -> Router:
+    """With a copy of ``ann`` that was enlisted from 80 of its outcomes."""
+    return router.enlist(Candidate("dan"), probes("dan", "ann", 1.0))
+
+
+def test_an_enlisted_candidate_has_a_voice(joined: Router) -> None:
+    alone, ann = believed(joined, dan="A")["A"], believed(joined, ann="A")["A"]
+    assert alone == pytest.approx(ann, abs=0.1)
+    belief = joined.belief(QUERY, joined.estimate_one(QUERY))
+    assert belief is not None
+    assert belief.gain(np.array([joined.herd.index("dan")]))[0] > 0.3
+
+
+def test_an_enlisted_copy_adds_next_to_nothing_to_its_original(joined: Router) -> None:
+    ann, both = believed(joined, ann="A")["A"], believed(joined, ann="A", dan="A")["A"]
+    independent = believed(joined, ann="A", bob="A")["A"]
+    assert abs(both - ann) < 0.5 * (independent - ann)
+    assert believed(joined, dan="A", ann="A")["A"] == pytest.approx(both, abs=1e-6), "in either order"
+
+
+def test_an_enlisted_candidate_is_saved_with_its_voice(joined: Router, tmp_path: Path) -> None:
+    joined.save(tmp_path / "router")
+    again = Router.load(tmp_path / "router")
+    for said in ({"dan": "A"}, {"dan": "A", "ann": "A", "bob": "B"}):
+        assert believed(again, **said) == pytest.approx(believed(joined, **said), abs=1e-6)
+
+
+def test_removing_an_enlisted_candidate_leaves_the_beliefs_of_before(router: Router, joined: Router) -> None:
+    back = joined.remove("dan")
+    assert back.fusion is not None
+    assert believed(back, ann="A", bob="B") == pytest.approx(believed(router, ann="A", bob="B"), abs=1e-6)
+    two = joined.enlist(Candidate("eve"), probes("eve", "bob", 0.9)).remove("dan")
+    assert believed(two, eve="A", ann="B")["B"] > believed(two, eve="A", ann="B")["A"]
+    assert believed(two, eve="A")["A"] < believed(two, ann="A")["A"]
+
+
+def test_a_fusion_saved_before_it_took_in_the_enlisted_goes_on_without_them(
+    router: Router, joined: Router
+) -> None:
+    old = replace(joined, fusion=router.fusion)
+    assert believed(old, ann="A", dan="B")["A"] == pytest.approx(believed(router, ann="A")["A"], abs=1e-6)
+    later = old.enlist(Candidate("eve"), probes("eve", "bob", 0.9))
+    assert believed(later, ann="A", eve="B")["A"] == pytest.approx(believed(router, ann="A")["A"], abs=1e-6)
+    assert later.remove("dan").fusion is router.fusion

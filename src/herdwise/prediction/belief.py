@@ -57,15 +57,30 @@ class Belief:
         """
         if not 0 <= candidate < len(self.reading.speaks):
             raise InputError(f"there is no candidate {candidate} among {len(self.reading.speaks)}.")
-        if candidate in self.heard:
-            everything = {**self.heard, candidate: (*self.heard[candidate], value)}
-            belief = Belief.start(self.reading)
-            for other, said in everything.items():
-                belief = belief._with(other, said)
+        r = self.reading
+        if candidate in self.heard or any(r.kin[other] == candidate for other in self.heard):
+            everything = {**self.heard, candidate: (*self.heard.get(candidate, ()), value)}
+            belief = Belief.start(r)
+            for other, told in everything.items():
+                belief = belief._with(other, told, self._weight(other, everything))
             return belief
-        return self._with(candidate, (value,))
+        return self._with(candidate, (value,), self._weight(candidate, self.heard))
 
-    def _with(self, candidate: int, told: tuple[str | None, ...]) -> Belief:
+    def _weight(self, candidate: int, heard: Mapping[int, tuple[str | None, ...]]) -> float:
+        """How much a candidate counts beside those heard."""
+        r = self.reading
+        return 1.0 - float(r.overlap[candidate]) if int(r.kin[candidate]) in heard else 1.0
+
+    def _weights(self, candidates: np.ndarray) -> np.ndarray:
+        """The same for several, ``(k, 1)``."""
+        r = self.reading
+        if (r.kin < 0).all():
+            return np.ones((1, 1), dtype=np.float32)
+        there = np.isin(r.kin[candidates], list(self.heard))
+        weights: np.ndarray = np.where(there, 1.0 - r.overlap[candidates], np.float32(1.0))[:, None]
+        return weights
+
+    def _with(self, candidate: int, told: tuple[str | None, ...], weight: float) -> Belief:
         r = self.reading
         heard = {**self.heard, candidate: told}
         if not r.speaks[candidate]:
@@ -78,7 +93,7 @@ class Belief:
             own = np.insert(own, at, np.zeros((len(fresh), own.shape[1]), own.dtype), axis=0)
             score = np.insert(score, at, np.zeros(len(fresh), score.dtype))
         shared, unsaid_score = self.shared, self.unsaid_score
-        share = np.float32(1.0 / len(told))
+        share = np.float32(weight / len(told))
         for value in told:
             if value is not None:
                 place = values.index(value)
@@ -183,12 +198,13 @@ class Belief:
         own = np.insert(self.own, v, 0.0, axis=0)
         own_score = np.insert(self.own_score, v, 0.0)
         said = np.insert(self.said, v, False)
-        shared = self.shared + r.spoke[candidates]
+        weight = self._weights(candidates)
+        shared = self.shared + weight * r.spoke[candidates]
         quiet = own + np.where(said[:, None], 0.0, r.unsaid)
         before = np.maximum(quiet[None] + shared[:, None], 0.0) @ r.readout + own_score
-        before += np.where(said, 0.0, (self.unsaid_score + r.unsaid_spoke[candidates])[:, None])
-        after = np.maximum(own[None, :-1] + (shared + r.say[candidates])[:, None], 0.0) @ r.readout
-        after += own_score[:-1] + r.vote[candidates][:, None]
+        before += np.where(said, 0.0, self.unsaid_score + weight * r.unsaid_spoke[candidates][:, None])
+        after = np.maximum(own[None, :-1] + (shared + weight * r.say[candidates])[:, None], 0.0) @ r.readout
+        after += own_score[:-1] + weight * r.vote[candidates][:, None]
         before[:, v] = -np.inf  # another value has its row only where it is said
         if r.offered:
             before[:, -1] = -np.inf
@@ -205,9 +221,11 @@ class Belief:
         """By how much another value beats the best of now once each of ``candidates`` failed, ``(k,)``."""
         r = self.reading
         quiet = self.own + np.where(self.said[:, None], 0.0, r.unsaid)
-        score = np.maximum(quiet[None] + (self.shared + r.fail[candidates])[:, None], 0.0) @ r.readout
+        weight = self._weights(candidates)
+        shared = self.shared + weight * r.fail[candidates]
+        score = np.maximum(quiet[None] + shared[:, None], 0.0) @ r.readout
         score += self.own_score
-        score += np.where(self.said, 0.0, (self.unsaid_score + r.unsaid_fail[candidates])[:, None])
+        score += np.where(self.said, 0.0, self.unsaid_score + weight * r.unsaid_fail[candidates][:, None])
         if r.offered:
             score[:, -1] = -np.inf
         scale, shift = self._calibration_after(candidates)

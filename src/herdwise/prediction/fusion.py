@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from herdwise.prediction.confidence import Confidence
 from herdwise.prediction.fusion_network import Batch, Parameters, forward, initial
 from herdwise.prediction.fusion_reading import Reading
 from herdwise.prediction.fusion_training import some_heard, train
+from herdwise.prediction.fusion_voice import Voice, one_less, one_more
 from herdwise.prediction.option_features import N_FEATURES, option_features
 from herdwise.prediction.softmax import softmax
 from herdwise.prediction.votes import NOT_RUN, Votes
@@ -81,6 +83,8 @@ class Fusion:
         self.centre_ = np.nan_to_num(np.nanmean(odds, axis=0)).astype(np.float32)
         self.speaks_: np.ndarray = np.asarray((votes.said >= 0).any(axis=0))
         n, m = votes.said.shape
+        self.kin_: np.ndarray = np.full(m, -1, dtype=np.int64)
+        self.overlap_: np.ndarray = np.zeros(m, dtype=np.float32)
         self.confidence_ = Confidence(m)
         centred = self._centred(odds)
         rng = np.random.default_rng(seed)
@@ -165,6 +169,8 @@ class Fusion:
                 odds,
                 self._lead(odds),
                 self.speaks_,
+                self.kin_,
+                self.overlap_,
                 tuple(LETTERS[: len(options)]),
                 option_features(options, text)[:, : self.n_features],
                 self.confidence_,
@@ -186,10 +192,13 @@ class Fusion:
         if features.shape[2] != self.n_features:  # learned without options, or asked without them
             offered = np.zeros_like(offered)
             features = np.zeros((*offered.shape, self.n_features), dtype=np.float32)
+        weight = self._weights(everyone & (said != NOT_RUN)) if (self.kin_ >= 0).any() else None
         parts: list[np.ndarray] = []
         for rows in np.array_split(np.arange(len(said)), max(len(said) // 512, 1)):
+            counted = None if weight is None else weight[rows]
             out = forward(
-                self.parameters_, Batch(said[rows], offered[rows], features[rows], odds[rows], everyone[rows])
+                self.parameters_,
+                Batch(said[rows], offered[rows], features[rows], odds[rows], everyone[rows], counted),
             )
             heard_of = everyone[rows] & (said[rows] != NOT_RUN)
             lead = self._mean_lead(odds[rows], heard_of)
@@ -198,6 +207,33 @@ class Fusion:
             p[:, -1] = 1.0 - p[:, :-1].sum(axis=1)
             parts.append(p)
         return np.concatenate(parts)
+
+    def _weights(self, heard: np.ndarray) -> np.ndarray:
+        """``(n, m)`` how much each candidate counts; see ``Voice``."""
+        beside = heard[:, np.maximum(self.kin_, 0)] & (self.kin_ >= 0)
+        weights: np.ndarray = np.where(beside, 1.0 - self.overlap_, 1.0).astype(np.float32)
+        return weights
+
+    def with_voice(self, voice: Voice) -> Self:
+        """One candidate more, in the last column, that was not learned of."""
+        shares = np.zeros(self.n_candidates, dtype=np.float32)
+        shares[: len(voice.shares)] = np.where(self.speaks_[: len(voice.shares)], voice.shares, 0.0)
+        shares /= max(float(shares.sum()), 1e-12)
+        more = copy(self)
+        more.parameters_ = one_more(self.parameters_, shares)
+        more.centre_ = np.append(self.centre_, shares @ self.centre_).astype(np.float32)
+        more.speaks_ = np.append(self.speaks_, shares.any())
+        more.kin_ = np.append(self.kin_, voice.kin)
+        more.overlap_ = np.append(self.overlap_, np.float32(voice.overlap))
+        return more
+
+    def without(self, column: int) -> Self:
+        """Without a candidate that ``with_voice`` added."""
+        less = copy(self)
+        less.parameters_ = one_less(self.parameters_, column)
+        for name in ("centre_", "speaks_", "kin_", "overlap_"):
+            setattr(less, name, np.delete(getattr(self, name), column))
+        return less
 
     def _centred(self, odds: np.ndarray) -> np.ndarray:
         centred: np.ndarray = np.nan_to_num(odds - self.centre_)
@@ -210,6 +246,10 @@ class Fusion:
             for name in ("hidden", "n_epochs", "learning_rate", "decay", "share_whole", "next_weight")
         }
         arrays = {"centre_": self.centre_, "speaks_": self.speaks_.astype(np.uint8)}
+        if (self.kin_ >= 0).any():
+            arrays |= {"kin_": self.kin_, "overlap_": self.overlap_}
+        # Learned for so many: ``with_voice`` adds candidates, and leaves confidence as it is.
+        arrays["confidence.n_candidates"] = np.array(self.confidence_.n_candidates)
         arrays |= {f"confidence.{name}": value for name, value in self.confidence_.state().items()}
         return options, {**arrays, **{f"network.{k}": v for k, v in self.parameters_.items()}}
 
@@ -224,8 +264,11 @@ class Fusion:
         try:
             fusion.centre_ = np.asarray(arrays["centre_"])
             fusion.speaks_ = np.asarray(arrays["speaks_"]).astype(bool)
+            m = len(fusion.speaks_)
+            fusion.kin_ = np.asarray(arrays.get("kin_", np.full(m, -1, dtype=np.int64)))
+            fusion.overlap_ = np.asarray(arrays.get("overlap_", np.zeros(m, dtype=np.float32)))
             fusion.confidence_ = Confidence.from_state(
-                len(fusion.speaks_), {"change_": arrays["confidence.change_"]}
+                int(arrays.get("confidence.n_candidates", m)), {"change_": arrays["confidence.change_"]}
             )
             fusion.parameters_ = {
                 name.removeprefix("network."): np.asarray(value)

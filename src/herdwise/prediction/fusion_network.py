@@ -39,6 +39,7 @@ class Batch:
         offered, features: ``(b, K)`` and ``(b, K, f)`` as in ``Votes``.
         odds: ``(b, m)`` float32 centred log-odds of predicted quality.
         heard: ``(b, m)`` bool, whose answer is known; the others are to be foretold.
+        weight: ``(b, m)`` float32 how much each counts; None = in full.
     """
 
     said: np.ndarray
@@ -46,6 +47,7 @@ class Batch:
     features: np.ndarray
     odds: np.ndarray
     heard: np.ndarray
+    weight: np.ndarray | None = None
 
 
 def initial(m: int, hidden: int, n_features: int, vote: np.ndarray, rng: np.random.Generator) -> Parameters:
@@ -116,9 +118,12 @@ def forward(p: Mapping[str, np.ndarray], batch: Batch) -> Passed:
     ever = batch.said[:, None, :] == numbers[None, :, None]
     heard = ever & batch.heard[:, None, :]
     at = heard.astype(batch.odds.dtype)
-    said, said_odds = at.reshape(-1, m), (at * batch.odds[:, None, :]).reshape(-1, m)
     spoke = ((batch.said >= 0) & batch.heard).astype(np.float32)
     failed = ((batch.said == FAILED) & batch.heard).astype(np.float32)
+    if batch.weight is not None:
+        at *= batch.weight[:, None, :]
+        spoke, failed = spoke * batch.weight, failed * batch.weight
+    said, said_odds = at.reshape(-1, m), (at * batch.odds[:, None, :]).reshape(-1, m)
     level = batch.odds.mean(axis=1)
     known = heard.any(axis=2)
     present = np.empty((b, width + 1), dtype=bool)

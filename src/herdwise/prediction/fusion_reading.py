@@ -26,6 +26,8 @@ class Reading:
         next_unsaid, next_fail_score: ``(m,)``.
         speaks: ``(m,)`` bool, who was learned of.
         lead: ``(m,)`` predicted log-odds less their mean over those learned of.
+        kin, overlap: ``(m,)`` who says much of what a candidate says (-1 = nobody), and how much: once the
+            kin was heard, the candidate counts for the rest.
         offered: the options' values, in their order.
         option: ``(len(offered), h)``, what each option adds to its own hidden units.
         option_score: ``(len(offered),)``.
@@ -48,6 +50,8 @@ class Reading:
     next_fail_score: np.ndarray
     speaks: np.ndarray
     lead: np.ndarray
+    kin: np.ndarray
+    overlap: np.ndarray
     offered: tuple[str, ...]
     option: np.ndarray
     option_score: np.ndarray
@@ -60,6 +64,8 @@ class Reading:
         odds: np.ndarray,
         lead: np.ndarray,
         speaks: np.ndarray,
+        kin: np.ndarray,
+        overlap: np.ndarray,
         offered: tuple[str, ...],
         features: np.ndarray,
         confidence: Confidence,
@@ -84,6 +90,8 @@ class Reading:
             next_fail_score=p["next_fail_score"],
             speaks=speaks,
             lead=lead,
+            kin=kin,
+            overlap=overlap,
             offered=offered,
             option=features @ p["option"],
             option_score=features @ p["option_score"],

@@ -16,6 +16,7 @@ from herdwise.core.errors import InputError
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.core.query import CHARS_PER_TOKEN
 from herdwise.prediction.anchors import choose_anchors
+from herdwise.prediction.fusion_voice import Voice
 from herdwise.prediction.likeness import Likeness, Mix
 from herdwise.prediction.resources import KINDS, ResourcePredictor, Resources
 from herdwise.prediction.resources_quantiles import LEVELS, probe_quantiles
@@ -70,6 +71,7 @@ class Admission:
         rows: ``(N,)`` recorded rows of the probes, -1 where a probe is not among them.
         quality: ``(N,)`` its outcomes.
         column: what a router predicts it with.
+        voice: what fusion makes of its answers.
         warnings: what a reader should know.
     """
 
@@ -84,6 +86,7 @@ class Admission:
     rows: np.ndarray
     quality: np.ndarray
     column: Admitted
+    voice: Voice
     warnings: tuple[str, ...]
 
 
@@ -200,6 +203,7 @@ def consider(
             constants=constants,
             spread=_spread(own, resources, factors, constants, router.resources),
         ),
+        voice=Voice.of(mix, F, P, quality),
         warnings=_warnings(candidate.name, rows, level, std, len(recorded.outcomes)),
     )
 

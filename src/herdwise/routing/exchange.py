@@ -21,7 +21,10 @@ def admitting(router: Router, admission: Admission) -> Router:
     if near is not None:
         there = admission.rows >= 0
         near = near.with_candidate(candidate.name, admission.rows[there], admission.quality[there])
-    column = admission.column
+    column, fusion = admission.column, router.fusion
+    # A fusion saved before it took in enlisted candidates lacks their columns, and goes on without them.
+    if fusion is not None and fusion.n_candidates == len(router.by_column):
+        fusion = fusion.with_voice(admission.voice)
     return replace(
         router,
         herd=Herd([*router.herd, candidate]),
@@ -30,6 +33,7 @@ def admitting(router: Router, admission: Admission) -> Router:
         source=np.append(router.source, len(router.by_column)),
         constant=np.append(router.constant, np.nan),
         facts=router.facts.with_enlisted(admission),
+        fusion=fusion,
         _neighbours=lambda: near,
     )
 
@@ -48,7 +52,10 @@ def removing(router: Router, name: str) -> Router:
     rest, near, gone = router.admitted, router.kept_neighbours, router.column_of[name]
     source = router.source[[c.name != name for c in router.herd]]
     constant = router.constant[[c.name != name for c in router.herd]]
+    fusion = router.fusion
     if rest is not None and gone >= len(router.columns):
+        if fusion is not None and gone < fusion.n_candidates:
+            fusion = fusion.without(gone)
         rest = rest.without([name])
         near = None if near is None else near.without_column(gone)
         if (source == gone).any():
@@ -62,5 +69,6 @@ def removing(router: Router, name: str) -> Router:
         source=source,
         constant=constant,
         facts=router.facts.without(name),
+        fusion=fusion,
         _neighbours=lambda: near,
     )
