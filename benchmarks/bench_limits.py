@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +106,7 @@ def coverage(router: Router, train: OutcomeTable, held: OutcomeTable, X: np.ndar
             # Ties: a recorded 12 is no more than a quantile of 12.
             kept = np.where(np.isfinite(value), value <= got[p] * (1.0 + 1e-6), np.nan)
             each = np.nanmean(kept, axis=0)
-            tally.add(f"{kind} at {p:g}", np.nanmean(kept), each[np.abs(each - p).argmax()])
+            tally.add(f"{kind} at {p:g}", float(np.nanmean(kept)), each[np.abs(each - p).argmax()])
 
         def width(q: dict[float, np.ndarray]) -> float:
             return float(np.mean(np.log(np.maximum(q[0.95], 1e-9)) - np.log(np.maximum(q[0.05], 1e-9))))
@@ -149,8 +150,8 @@ def limits(router: Router, held: OutcomeTable, rows: list[Estimates], column: st
         for level in (0.1, 0.3, 0.6, 0.9):
             limit = float(np.nanquantile(value[:, best], level))
             for probability in (None, *PROBABILITIES):
-                bounds = replace(Constraints(), **{f"max_{kind}": limit})
-                goals = Goals(limit_probability=probability, constraints=bounds)
+                limited: dict[str, Any] = {f"max_{kind}": limit}
+                goals = Goals(limit_probability=probability, constraints=Constraints(**limited))
                 over, close, reached, free, refused = [], [], [], [], 0
                 for i, (query, row) in enumerate(zip(queries, rows, strict=True)):
                     try:
