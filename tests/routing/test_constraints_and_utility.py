@@ -195,8 +195,8 @@ def test_a_budget_of_calls_ends_the_fallbacks():
     assert step.answer is None
 
 
-def test_text_already_delivered_is_never_followed_by_another_answer():
-    step = Single().step(situation(failures=(Failure(0, 2, "connect_error", delivered="Once upon"),)))
+def test_text_already_delivered_is_not_followed_by_another_answer_where_it_must_not_be():
+    step = Single("stop").step(situation(failures=(Failure(0, 2, "connect_error", delivered="Once upon"),)))
     assert isinstance(step, Finish)
     assert step.answer is None
 
