@@ -12,6 +12,7 @@ that were learned from are never measured on; equal texts stay together.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,13 @@ from herdwise.prediction.signal_worth import SignalWorth
 from herdwise.routing.base import Answer, Belief
 from herdwise.routing.hearing import hear
 from herdwise.routing.router import Router
+from herdwise.routing.weighing import WeighedBelief
 from herdwise.storage.outcomes import read_outcomes, read_texts
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "outcomes"
 FOLDS = 5
+#: How the evidence of several answers counts: not at all, as one answer's in all, or each in full.
+WAYS = ("left out", "as one's", "added up")
 
 
 def questions_of(table: OutcomeTable) -> np.ndarray:
@@ -95,9 +99,7 @@ def several_answers(table: OutcomeTable, n_folds: int = 2) -> None:
     questions = questions_of(table)
     fold = (np.random.default_rng(7).permutation(int(questions.max()) + 1) % 6)[questions]
     sizes = (1, 2, 3, 5, 10, table.n_candidates)
-    got: dict[tuple[int, bool], list[tuple[float, float]]] = {
-        (k, w): [] for k in sizes for w in (False, True)
-    }
+    got: dict[tuple[int, str], list[tuple[float, float]]] = {(k, way): [] for k in sizes for way in WAYS}
     draw = np.random.default_rng(0)
     for number in range(n_folds):
         router = Router.fit(table.take(np.flatnonzero(fold != number)), keep_texts=False)
@@ -106,33 +108,41 @@ def several_answers(table: OutcomeTable, n_folds: int = 2) -> None:
         answers, evidence = held.answer_matrix(), router.evidences(held)
         for i, query in enumerate(held.queries()):
             order = [int(j) for j in draw.permutation(held.n_candidates) if np.isfinite(quality[i, j])]
-            for with_evidence in (False, True):
-                belief: Belief | None = router.belief(query, estimates.row(i))
-                heard: list[Answer] = []
-                for asked, j in enumerate(order, start=1):
-                    value = answers[i, j]
-                    told, belief = hear(
-                        belief, heard, asked, j, value=value, missing="" if value else "unreadable",
-                        evidence=float(evidence[i, j]) if with_evidence else 0.0,
-                    )  # fmt: skip
-                    if isinstance(told, Answer):
-                        heard.append(told)
-                    if (asked in sizes or asked == len(order)) and belief is not None and heard:
-                        best, p = belief.best()
-                        right = max(float(quality[i, a.candidate]) for a in heard if a.value == best)
-                        size = table.n_candidates if asked == len(order) else asked
-                        got[size, with_evidence].append((p, right))
+            belief: Belief | None = router.belief(query, estimates.row(i))
+            heard: list[Answer] = []
+            for asked, j in enumerate(order, start=1):
+                value, told_by = answers[i, j], float(evidence[i, j])
+                missing = "" if value else "unreadable"
+                told, belief = hear(belief, heard, asked, j, value=value, missing=missing, evidence=told_by)
+                if isinstance(told, Answer):
+                    heard.append(told)
+                if (asked not in sizes and asked != len(order)) or belief is None or not heard:
+                    continue
+                size = table.n_candidates if asked == len(order) else asked
+                for way in WAYS:
+                    best, p = weighed_so(belief, way).best()
+                    right = max(float(quality[i, a.candidate]) for a in heard if a.value == best)
+                    got[size, way].append((p, right))
     print(
         f"\nmmlu_pro, {table.n_candidates} open-weight candidates, the likeliest answer after some were heard"
     )
-    for (size, with_evidence), pairs in got.items():
+    for (size, way), pairs in got.items():
         p, right = np.array(pairs).T
         print(
-            f"  {size:>2} heard, {'with' if with_evidence else 'without'} signals:"
-            f" right {100 * right.mean():.1f}, AUROC {auroc(p, right) or 0:.4f},"
-            f" Brier {((p - right) ** 2).mean():.4f}",
+            f"  {size:>2} heard, evidence {way:<10} right {100 * right.mean():.1f},"
+            f" AUROC {auroc(p, right) or 0:.4f}, Brier {((p - right) ** 2).mean():.4f}",
             flush=True,
         )
+
+
+def weighed_so(belief: Belief, way: str) -> Belief:
+    """The belief with its evidence counted in one of ``WAYS``."""
+    if not isinstance(belief, WeighedBelief) or way == "as one's":
+        return belief
+    if way == "left out":
+        return belief.plain
+    n = len(belief.heard)
+    return replace(belief, heard=tuple((who, value, n * e) for who, value, e in belief.heard))
 
 
 def _sigmoid(z: np.ndarray) -> np.ndarray:
