@@ -93,6 +93,15 @@ def test_a_stack_predicts_a_repeat_alike_one_by_one_in_batches_and_saved() -> No
     assert np.abs(told["repeats"]).max() > 0.1
 
 
+def test_anew_the_stack_forgets_what_is_on_record() -> None:
+    X, Y = table(0.9)
+    stack = StackPredictor().fit(X, Y)
+    anew = stack.predict_anew(X)
+    assert np.abs(anew - Y).mean() > np.abs(stack.predict(X) - Y).mean() + 0.15
+    told = stack.parts(X[0])
+    np.testing.assert_allclose(sum(told.values()) - told["repeats"], anew[0], atol=1e-5)
+
+
 @pytest.mark.parametrize("m", [1, 3])
 def test_herds_of_any_size_are_taken(m: int) -> None:
     X, Y = table(0.9)

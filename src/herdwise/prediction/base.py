@@ -71,6 +71,13 @@ class Predictor(ABC):
         clipped: np.ndarray = np.clip(self._predict(X), 0.0, 1.0).astype(np.float32, copy=False)
         return clipped
 
+    def predict_anew(self, X: np.ndarray) -> np.ndarray:
+        """As ``predict``, but as if these queries had never been asked: without a memory of the very same.
+
+        What is learned from predictions of training queries (newcomers are) needs the errors of new ones.
+        """
+        return self.predict(X)
+
     def predict_one(self, x: np.ndarray) -> np.ndarray:
         """Expected quality, ``(m,)``, for one vector ``(d,)``; the serving path, tuned where it matters."""
         return np.asarray(self.predict(x[None])[0])

@@ -78,6 +78,10 @@ class CautiousPredictor(Predictor):
     def _predict(self, X: np.ndarray) -> np.ndarray:
         return np.where(self.is_new(X)[:, None], self.levels_, self._inner.predict(X))
 
+    def predict_anew(self, X: np.ndarray) -> np.ndarray:
+        """Without what the inner predictor has on record of the very same queries."""
+        return np.where(self.is_new(X)[:, None], self.levels_, self._inner.predict_anew(X))
+
     def predict_one(self, x: np.ndarray) -> np.ndarray:
         """One vector, without the checks of a batch."""
         return self.levels_ if self.is_new(x) else self._inner.predict_one(x)

@@ -35,6 +35,15 @@ class Repeats:
     recorded.
     """
 
+    @classmethod
+    def none(cls, n_candidates: int) -> Self:
+        """Nothing on record."""
+        repeats = cls()
+        repeats.directions_ = np.zeros((0, _N_SHADOWS), dtype=np.float32)
+        repeats.shadows_ = np.zeros((0, _N_SHADOWS), dtype=np.float32)
+        repeats.correction_ = np.zeros((0, n_candidates), dtype=np.float16)
+        return repeats
+
     def fit(self, X: np.ndarray, Y: np.ndarray, left_out: np.ndarray, rng: np.random.Generator) -> Self:
         """Learn from ``(n, d)`` vectors, ``(n, m)`` outcomes and left-out predictions.
 

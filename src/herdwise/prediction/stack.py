@@ -128,6 +128,12 @@ class StackPredictor(Predictor):
             total += np.float32(weight) * member.predict(X)
         return self._repeats(X, self._guard(np.clip(self._calibration(total), 0.0, 1.0)))
 
+    def predict_anew(self, X: np.ndarray) -> np.ndarray:
+        """Without what is on record of the very same queries."""
+        part = copy(self)
+        part._repeats = Repeats.none(self.n_candidates_)
+        return part.predict(X)
+
     def predict_one(self, x: np.ndarray) -> np.ndarray:
         """One vector, without the checks of a batch."""
         z = self._projection.one(x)

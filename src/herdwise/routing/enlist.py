@@ -108,7 +108,7 @@ def recorded_by(router: Router, table: OutcomeTable | None = None) -> Recorded:
                 f"{table.name or 'the table'} holds no outcome of the candidates that the router learned.",
                 remedy="Give the outcomes that it was trained on.",
             )
-        P = router.predictor.predict(router.encode(table.queries()))
+        P = router.predictor.predict_anew(router.encode(table.queries()))
         return Recorded.of(table.query_ids, table.texts, table.benchmarks, Y, P)
     near = router.kept_neighbours
     if near is None:
@@ -118,7 +118,7 @@ def recorded_by(router: Router, table: OutcomeTable | None = None) -> Recorded:
         )
     X, quality = near.vectors_and_quality()
     ids, benchmarks, texts = (list(column) for column in zip(*near.texts, strict=True))
-    return Recorded.of(ids, texts, benchmarks, quality[:, : len(learned)], router.predictor.predict(X))
+    return Recorded.of(ids, texts, benchmarks, quality[:, : len(learned)], router.predictor.predict_anew(X))
 
 
 def choose_probes(recorded: Recorded, n: int, *, allowed: np.ndarray | None = None) -> np.ndarray:
@@ -169,7 +169,7 @@ def consider(
     own = own.take(np.flatnonzero(graded))
     quality = own.matrix(quality_column)[:, 0].astype(np.float64)
     X, tokens = router.encode(own.queries()), np.array([q.input_tokens for q in own.queries()])
-    P = router.predictor.predict(X)
+    P = router.predictor.predict_anew(X)
     resources = router.resources.predict(X, tokens, *router.learned_prices)
     recorded = recorded_by(router, training)
     rows = _matched(own, recorded)
