@@ -195,6 +195,53 @@ def test_consult_in_rounds_asks_several_at_once() -> None:
     assert len(step.candidates) == 3
 
 
+def timed(latency_s: Sequence[float], **goals: Any) -> Situation:
+    """The opening where latency is what an ask costs."""
+    start = opening(cost_kind="latency", **goals)
+    return replace(start, estimates=replace(start.estimates, latency_s=np.array(latency_s)))
+
+
+def test_consult_that_pays_for_time_asks_together_whoever_makes_a_round_no_longer() -> None:
+    # Beside the best, which takes 4 s, one of 2 s costs no time; one of 40 s costs 36 s more than the best.
+    step = Consult(min_gain=0.0).step(timed((40.0, 2.0, 40.0, 4.0), cost_weight=0.1))
+    assert step == Ask((3, 1))
+    assert Consult(min_gain=0.0).step(timed((40.0, 2.0, 40.0, 4.0))) == Ask((3,)), "time costs nothing"
+    assert Consult(min_gain=0.0, parallel=1).step(timed((4.0, 2.0, 4.0, 4.0), cost_weight=0.1)) == Ask((3,))
+
+
+def test_a_round_stays_within_what_is_left_of_the_calls_and_the_usd() -> None:
+    start = timed((2.0, 2.0, 2.0, 4.0), cost_weight=0.01, max_calls=2)
+    step = Consult(min_gain=0.0).step(start)
+    assert isinstance(step, Ask)
+    assert len(step.candidates) == 2
+    priced = replace(start, estimates=replace(start.estimates, cost_usd=np.ones(4)))
+    poor = replace(priced, goals=start.goals.replace(max_calls=None, max_total_usd=3.5))
+    step = Consult(min_gain=0.0).step(poor)
+    assert isinstance(step, Ask)
+    assert len(step.candidates) == 3
+
+
+def test_a_round_ends_when_nobody_under_way_could_turn_it() -> None:
+    assert flying(Consult(min_gain=0.0, parallel=4), "BBB", [3]) == Cancel((3,))
+    assert flying(Consult(min_gain=0.0, parallel=4), "B", [1, 2, 3]) == Wait(None)
+    assert flying(Consult(min_gain=0.0, parallel=4, until=1.0), "BBB", [3]) == Wait(None)
+
+
+def test_a_round_that_pays_for_time_does_not_wait_for_the_slow() -> None:
+    start = timed((1.0, 1.0, 1.0, 60.0), cost_weight=0.01)
+    assert start.belief is not None
+    heard = replace(
+        start,
+        answers=(Answer(0, 2, "text", "B"),),
+        in_flight=(InFlight(1, 3, 0.0),),
+        spent=Spent(calls=2),
+        belief=start.belief.observe(2, "B"),
+        now_s=1.0,
+    )
+    assert Consult(min_gain=0.0).step(heard) == Cancel((1,))
+    assert Consult(min_gain=0.0).step(replace(heard, now_s=59.0)) == Wait(None)
+
+
 def test_a_second_opinion_comes_from_the_cheapest_and_settles_the_doubt() -> None:
     assert asked(run(RouteThenCheck(threshold=0.85), "B", "A", "A", "B")) == [0, 3]
     assert asked(run(RouteThenCheck(threshold=0.75), "B", "A", "A", "B")) == [3], "no doubt, no check"

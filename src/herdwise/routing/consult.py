@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from herdwise.routing.base import Ask, Policy, Situation, Step, Wait
+from herdwise.routing.base import Ask, Belief, Policy, Situation, Step, Wait
 from herdwise.routing.consulting import (
     affordable,
     belief_of,
@@ -19,6 +19,9 @@ from herdwise.routing.consulting import (
 )
 from herdwise.routing.option_checks import count, fraction, one_of
 
+#: Candidates of one round at most, where it is not said.
+TOGETHER = 4
+
 
 class Consult(Policy):
     """One-step look-ahead on the belief over answers.
@@ -28,12 +31,16 @@ class Consult(Policy):
     ``min_gain``, which stops where cost has no weight. One answer may be unable to turn what several
     could: below ``until`` the best is asked even so.
 
+    Where latency has a weight, candidates are asked together: besides the best, whoever is worth the time by
+    which the round gets longer for it. A round ends as soon as nobody under way is worth the wait.
+
     Args:
         min_gain: expected gain of P(right), after cost, below which nobody is asked any more.
         until: P(right) below which asking goes on without any gain in sight, in [0, 1].
         enough: P(right) at which the consultation is over, in (0, 1].
         by: "gain", the greatest gain after cost first, or "ratio", the greatest gain per cost first.
-        parallel: candidates asked at once, in rounds: the fewer rounds, the sooner the answer.
+        parallel: candidates asked at once, in rounds: the fewer rounds, the sooner the answer. None: one, and
+            up to ``TOGETHER`` that are worth it where latency has a weight.
 
     Raises:
         ConfigError: when an option is out of range.
@@ -49,24 +56,26 @@ class Consult(Policy):
         until: float = 0.0,
         enough: float = 1.0,
         by: str = "gain",
-        parallel: int = 1,
+        parallel: int | None = None,
     ) -> None:
         self.min_gain = fraction(self.name, "min_gain", min_gain, zero=True)
         self.until = fraction(self.name, "until", until, zero=True)
         self.enough = fraction(self.name, "enough", enough, zero=False)
         self.by = one_of(self.name, "by", by, ("gain", "ratio"))
-        self.parallel = count(self.name, "parallel", parallel)
+        self.parallel = None if parallel is None else count(self.name, "parallel", parallel)
 
     def step(self, situation: Situation) -> Step:
         """See ``Policy.step``."""
         belief = belief_of(situation)
         if ended := over(situation):
             return settle(situation, belief, ended)
-        if situation.in_flight:
-            return Wait(situation.goals.max_seconds)
         _, p = belief.best()
         if situation.answers and p >= self.enough:
             return settle(situation, belief, f"P(right) {p:.2f} is enough")
+        if situation.in_flight:
+            if situation.answers and p >= self.until and not self._worth_waiting(situation, belief):
+                return settle(situation, belief, f"P(right) {p:.2f}, and nobody under way is worth the wait")
+            return Wait(situation.goals.max_seconds)
         left = open_candidates(situation)
         if not len(left):
             return settle(situation, belief, f"P(right) {p:.2f}, and nobody else may be asked")
@@ -78,7 +87,39 @@ class Consult(Policy):
             order = order[net[order] > self.min_gain]
         if not len(order):
             return settle(situation, belief, f"P(right) {p:.2f}, and nobody else is worth asking")
-        return Ask(tuple(affordable(situation, [int(left[i]) for i in order[: self.parallel]])))
+        together = self._together(situation, left, order, gain)
+        return Ask(tuple(affordable(situation, [int(left[i]) for i in together])))
+
+    def _together(
+        self, situation: Situation, left: np.ndarray, order: np.ndarray, gain: np.ndarray
+    ) -> list[int]:
+        """Places in ``left`` of those asked in one round, the first of ``order`` first."""
+        goals = situation.goals
+        if self.parallel is not None or goals.cost_kind != "latency" or not goals.cost_weight:
+            return [int(i) for i in order[: self.parallel or 1]]
+        latency_s = situation.estimates.latency_s[left]
+        chosen = [int(order[0])]
+        longest_s = float(latency_s[chosen[0]])
+        for i in np.argsort(-gain, kind="stable").tolist():
+            longer_s = max(0.0, float(latency_s[i]) - longest_s)
+            if i in chosen or not gain[i] - goals.cost_weight * longer_s > self.min_gain:
+                continue
+            chosen.append(i)
+            longest_s += longer_s
+            if len(chosen) == TOGETHER:
+                break
+        return chosen
+
+    def _worth_waiting(self, situation: Situation, belief: Belief) -> bool:
+        """Whether somebody's answer under way could still be worth the time that it takes."""
+        goals = situation.goals
+        waiting = np.array([ask.candidate for ask in situation.in_flight])
+        gain = belief.gain(waiting)
+        if goals.cost_weight and goals.cost_kind == "latency":
+            started = np.array([ask.started_s for ask in situation.in_flight])
+            left_s = started + situation.estimates.latency_s[waiting] - situation.now_s
+            gain = gain - goals.cost_weight * np.maximum(left_s, 0.0)
+        return bool((gain > self.min_gain).any())
 
     def _price(self, situation: Situation, left: np.ndarray) -> np.ndarray:
         goals = situation.goals
