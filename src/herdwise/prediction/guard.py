@@ -48,7 +48,7 @@ class Guard:
         caution: standard errors taken off.
     """
 
-    def __init__(self, caution: float = 1.0) -> None:
+    def __init__(self, caution: float = 2.0) -> None:
         self.caution = caution
 
     def fit(self, predicted: np.ndarray, Y: np.ndarray, means: np.ndarray) -> Self:
