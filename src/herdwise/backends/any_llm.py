@@ -102,6 +102,9 @@ class AnyLLMProvider(Backend):
         self._known = frozenset(inspect.signature(self._llm.acompletion).parameters) - {"kwargs"}
         self._openai_like = any(c.__name__ == "BaseOpenAIProvider" for c in type(self._llm).__mro__)
 
+    def __repr__(self) -> str:
+        return f"AnyLLMProvider({self.candidate!r}, {self._provider!r}, {self.model!r})"
+
     async def complete(self, body: Mapping[str, Any]) -> Completion:
         """See ``Backend.complete``."""
         sent = {k: v for k, v in body.items() if k not in {"stream", "stream_options"}}

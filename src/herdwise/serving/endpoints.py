@@ -25,7 +25,8 @@ from herdwise.serving.service import Service
 from herdwise.serving.wire.anthropic_messages import read_count
 from herdwise.serving.wire.anthropic_reply import error_body
 from herdwise.serving.wire.errors import WireError, from_exception, wire_error
-from herdwise.serving.wire.openai_chat import decode, json_object, model_names
+from herdwise.serving.wire.model_names import model_names
+from herdwise.serving.wire.openai_chat import decode, json_object
 
 _Handler = Callable[[Request], Awaitable[Response]]
 

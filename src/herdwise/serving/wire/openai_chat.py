@@ -18,6 +18,7 @@ from herdwise.core.query import Query
 from herdwise.serving.service import Service
 from herdwise.serving.wire.flags import take_message_flags
 from herdwise.serving.wire.goals import Prefer, RequestGoals, merged, read_goals, read_headers
+from herdwise.serving.wire.model_names import read_model
 
 #: A last user message shorter than this ("commit it", "why?") says too little to be routed on alone:
 #: earlier user messages are put before it, the nearest first, until ``CONTEXT_CHARS`` are reached.
@@ -121,7 +122,7 @@ def chat_request(
     goals, told, named = (
         merged(service.goals, service.ranker.herd, *own) if own else (service.goals, {}, None)
     )
-    model, candidate, policy = _model(body.get("model"), named, service)
+    model, candidate, policy = read_model(body.get("model"), named, service)
     if native is not None:
         body[NATIVE] = native
     return ChatRequest(
@@ -273,43 +274,3 @@ def _explain(headers: Mapping[str, str], service: Service) -> bool:
     if value is None:
         return service.settings.explain_by_default
     return value.strip().lower() in {"1", "true", "yes"}
-
-
-def _model(model: Any, named: str | None, service: Service) -> tuple[str, str | None, str]:
-    """The model as named, the candidate where it names one, and the policy."""
-    _refuse(not isinstance(model, str) or not model, "model", "must be given, such as auto")
-    if model in service.ranker.herd:
-        _refuse(named is not None, "herdwise.policy", "does not go with a candidate's own name as model")
-        return model, model, "direct"
-    if model == "auto":
-        policy = named or service.default_policy
-    elif model.startswith("auto/"):
-        policy = model.removeprefix("auto/")
-        _refuse(named is not None and named != policy, "herdwise.policy", f"contradicts the model {model!r}")
-    else:
-        raise _unknown_model(model, service)
-    if policy not in service.policies:
-        if policy == named:
-            raise RequestError(
-                f"herdwise.policy: there is no policy {policy!r}.",
-                param="herdwise.policy",
-                code="unknown_policy",
-                remedy=f"Known: {', '.join(sorted(service.policies))}.",
-            )
-        raise _unknown_model(model, service)
-    return model, None, policy
-
-
-def _unknown_model(model: str, service: Service) -> RequestError:
-    return RequestError(
-        f"there is no model {model!r}.",
-        status=404,
-        param="model",
-        code="model_not_found",
-        remedy=f"Known: {', '.join(model_names(service))}.",
-    )
-
-
-def model_names(service: Service) -> list[str]:
-    """What ``model`` may be: auto, auto/<policy> for those whose needs are met, and every candidate."""
-    return ["auto", *(f"auto/{name}" for name in service.offered()), *service.ranker.herd.names]
