@@ -31,8 +31,6 @@ Progress = Callable[[str, int, int], None]
 
 #: Texts that are encoded at once.
 _BATCH = 2**13
-#: Queries below which the matrices are small: a second thread gains nothing, and costs a lot on a busy core.
-_FEW = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +78,8 @@ def learn(
     table = table.restrict([n for n, r in zip(table.herd.names, ran, strict=True) if r])
     coder = ENCODERS.create(encoder) if isinstance(encoder, str) else encoder
     learner = PREDICTORS.create(predictor) if isinstance(predictor, str) else predictor
-    with threadpool_limits(1 if table.n_queries < _FEW else None, user_api="blas"):
+    with threadpool_limits(1, user_api="blas"):
+        # The matrices of a block are small: a second thread gains little, and costs a lot on a busy core.
         return _learn(
             table,
             coder,
