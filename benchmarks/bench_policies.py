@@ -88,6 +88,7 @@ def settings_of(ground: Ground) -> list[Setting]:
         weights = sweep_weights(float(fixed.min()), float(fixed.max()), n=7).tolist()
     found += [Setting(Single(), Goals(cost_weight=w), f"single, weight {w:.2g}") for w in weights]
     found += [Setting(Cascade(p), plain, f"cascade, threshold {p}") for p in (0.35, 0.5, 0.6, 0.7, 0.8, 0.9)]
+    found += [Setting(Cascade(p, "cost"), plain, f"cascade by cost, threshold {p}") for p in (0.5, 0.7, 0.8)]
     found += [
         Setting(Cascade(p, "utility"), plain, f"cascade by utility, threshold {p}")
         for p in (0.5, 0.7, 0.8, 0.9)
@@ -103,7 +104,8 @@ def settings_of(ground: Ground) -> list[Setting]:
             for gain, until in ((0.05, 0), (0.02, 0), (0.005, 0), (0, 0), (0, 0.5), (0, 0.65))
         ]
     if ground.records.evidence is not None and ground.records.evidence.any():
-        bare = [s for s in found if isinstance(s.policy, Cascade) or s.name in {"vote, k 2", "vote, k 3"}]
+        names = ("cascade, ", "vote, k 2", "vote, k 3")
+        bare = [setting for setting in found if setting.name.startswith(names)]
         found += [replace(s, name=f"{s.name}, no signals", signals=False) for s in bare]
     return found
 

@@ -34,7 +34,7 @@ VALUES = ("A", "B", "C", None)
 
 #: Beside each policy's defaults: options that take it down its other paths.
 OPTIONS: dict[str, list[dict[str, Any]]] = {
-    "cascade": [{"threshold": 0.95}, {"order": "utility", "most": 2}],
+    "cascade": [{"threshold": 0.95}, {"order": "cost"}, {"order": "utility", "most": 2}],
     "vote": [{"k": 1}, {"k": 9, "enough": 1.0}, {"k": 4, "max_cost": 12.0}],
     "consult": [
         {"min_gain": 0.0},

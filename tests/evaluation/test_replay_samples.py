@@ -96,7 +96,7 @@ def test_evidence_of_signals_decides_in_replay_as_it_does_live(make_outcomes: Ca
     def calls(evidence: float) -> float:
         answers = np.array([["A", "A"]], dtype=object)
         told = Records(np.ones((1, 2), bool), answers, unknown, unknown, np.array([[0.0, evidence]]))
-        return float(replay(Cascade(threshold=0.7), lambda _row: opening, told).calls[0])
+        return float(replay(Cascade(0.7, "utility"), lambda _row: opening, told).calls[0])
 
     assert calls(0.0) == 1.0
     assert calls(-1.5) == 2.0

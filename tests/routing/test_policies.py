@@ -80,6 +80,16 @@ def test_a_cascade_ends_with_the_likeliest_answer_when_nobody_is_left() -> None:
     assert course.answered.tolist() == [3]
 
 
+def test_a_climbing_cascade_passes_over_who_is_predicted_no_better() -> None:
+    start = opening((0.6, 0.62, 0.5, 0.8))
+    assert asked(run(Cascade(threshold=0.99), "A", "B", "C", "D", start=start)) == [0, 3]
+    everybody = Cascade(threshold=0.99, order="cost")
+    assert asked(run(everybody, "A", "B", "C", "D", start=start)) == [0, 1, 2, 3]
+    assert asked(run(Cascade(threshold=0.5), None, "B", "C", "D", start=start)) == [0, 1], (
+        "who failed is no rung"
+    )
+
+
 def test_a_cascade_by_utility_asks_the_best_first() -> None:
     assert asked(run(Cascade(threshold=0.75, order="utility"), "A", "B", "B", "C")) == [3]
 
@@ -256,6 +266,39 @@ def test_a_broken_call_of_unknown_cost_counts_as_predicted_against_the_usd() -> 
     assert isinstance(Cascade().step(once), Ask)
     twice = replace(once, failures=(broken, Failure(1, 2, "timeout")), spent=Spent(usd=None, calls=2))
     assert isinstance(Cascade().step(twice), Finish)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Cascade(threshold=0.99),
+        Vote(k=4, enough=1.0),
+        Consult(min_gain=0.0, until=1.0),
+        Consult(min_gain=0.0, until=1.0, parallel=3),
+        Consult(min_gain=0.0, by="ratio"),
+        RouteThenCheck(threshold=0.99),
+    ],
+    ids=lambda policy: f"{policy.name} {policy.options().get('parallel', '')}",
+)
+@pytest.mark.parametrize("kind", ["calls", "usd", "seconds"])
+def test_no_course_goes_beyond_a_budget(policy: Policy, kind: str) -> None:
+    rng = np.random.default_rng(3)
+    spent: list[float] = []
+    for _ in range(60):
+        cost, latency_s = rng.uniform(0.5, 4.0, (1, 4)), rng.uniform(0.5, 4.0, (1, 4))
+        limit = int(rng.integers(1, 4)) if kind == "calls" else float(rng.uniform(4.0, 8.0))
+        start = opening(
+            **{{"calls": "max_calls", "usd": "max_total_usd", "seconds": "max_seconds"}[kind]: limit}
+        )
+        estimates = replace(start.estimates, cost_usd=cost[0], latency_s=latency_s[0])
+        said = rng.choice(np.array(["A", "B", "C", None], dtype=object), (1, 4))
+        records = Records(np.ones((1, 4), dtype=bool), said, cost, latency_s)
+        course = replay(policy, lambda _row, s=replace(start, estimates=estimates): s, records)
+        asks = course.asks[0]
+        used = {"calls": asks.sum(), "usd": asks @ cost[0], "seconds": (asks * latency_s[0]).max()}[kind]
+        spent.append(float(used) / limit)
+    assert max(spent) <= 1.0 + 1e-9
+    assert max(spent) > 0.6, "the budget was in the way"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ from herdwise.routing.consulting import (
 )
 from herdwise.routing.option_checks import count, fraction, one_of
 
-_ORDERS = ("cost", "utility")
+_ORDERS = ("climb", "cost", "utility")
+#: Who is predicted better by less than this is no step up: a call for the chance of it does not pay.
+_STEP = 0.03
 
 
 class Cascade(Policy):
@@ -31,8 +33,9 @@ class Cascade(Policy):
 
     Args:
         threshold: P(right) that is enough, in (0, 1].
-        order: "cost", from cheap to dear by the goals' kind of cost (or the first that is known of
-            everybody), or "utility", the best first.
+        order: "climb", from cheap to dear by the goals' kind of cost (or the first that is known of
+            everybody), each predicted better than all that have answered, and the end where nobody is;
+            "cost", from cheap to dear, everybody; or "utility", the best first.
         most: candidates asked at most; None = all admitted.
 
     Raises:
@@ -42,7 +45,7 @@ class Cascade(Policy):
     name: ClassVar[str] = "cascade"
     consults: ClassVar[bool] = True
 
-    def __init__(self, threshold: float = 0.7, order: str = "cost", most: int | None = None) -> None:
+    def __init__(self, threshold: float = 0.7, order: str = "climb", most: int | None = None) -> None:
         self.threshold = fraction(self.name, "threshold", threshold, zero=False)
         self.order = one_of(self.name, "order", order, _ORDERS)
         self.most = None if most is None else count(self.name, "most", most)
@@ -63,7 +66,8 @@ class Cascade(Policy):
             return settle(situation, belief, f"{self.most} were asked")
         left = self._order(situation, open_candidates(situation))
         if not left:
-            return settle(situation, belief, "nobody else may be asked")
+            nobody = "better" if self.order == "climb" and situation.answers else "else"
+            return settle(situation, belief, f"nobody {nobody} may be asked")
         return Ask((left[0],))
 
     def _order(self, situation: Situation, left: np.ndarray) -> list[int]:
@@ -74,6 +78,10 @@ class Cascade(Policy):
                 # The dearest step of the cascade is the best guess there is; a failure leads to the next.
                 return [] if situation.answers else by_quality(situation, left)
             left = good
+        if self.order == "climb" and situation.answers:
+            quality = np.nan_to_num(situation.estimates.quality)
+            best = max(quality[answer.candidate] for answer in situation.answers)
+            left = left[quality[left] > best + _STEP]
         return by_quality(situation, left) if self.order == "utility" else by_cost(situation, left)
 
     def options(self) -> dict[str, Any]:
