@@ -24,6 +24,7 @@ from herdwise.routing.base import (
     Policy,
     Situation,
     Spent,
+    Step,
     Wait,
 )
 from herdwise.routing.cascade import Cascade
@@ -268,6 +269,19 @@ def test_a_broken_call_of_unknown_cost_counts_as_predicted_against_the_usd() -> 
     assert isinstance(Cascade().step(twice), Finish)
 
 
+class Clock(Policy):
+    """Another policy, and when its last step was."""
+
+    name = "clock"
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy, self.now_s = policy, 0.0
+
+    def step(self, situation: Situation) -> Step:
+        self.now_s = situation.now_s
+        return self.policy.step(situation)
+
+
 @pytest.mark.parametrize(
     "policy",
     [
@@ -283,19 +297,23 @@ def test_a_broken_call_of_unknown_cost_counts_as_predicted_against_the_usd() -> 
 @pytest.mark.parametrize("kind", ["calls", "usd", "seconds"])
 def test_no_course_goes_beyond_a_budget(policy: Policy, kind: str) -> None:
     rng = np.random.default_rng(3)
+    field = {"calls": "max_calls", "usd": "max_total_usd", "seconds": "max_seconds"}[kind]
+    clock = Clock(policy)
     spent: list[float] = []
     for _ in range(60):
         cost, latency_s = rng.uniform(0.5, 4.0, (1, 4)), rng.uniform(0.5, 4.0, (1, 4))
         limit = int(rng.integers(1, 4)) if kind == "calls" else float(rng.uniform(4.0, 8.0))
-        start = opening(
-            **{{"calls": "max_calls", "usd": "max_total_usd", "seconds": "max_seconds"}[kind]: limit}
+        start = opening()
+        start = replace(
+            start,
+            goals=start.goals.replace(**{field: limit}),
+            estimates=replace(start.estimates, cost_usd=cost[0], latency_s=latency_s[0]),
         )
-        estimates = replace(start.estimates, cost_usd=cost[0], latency_s=latency_s[0])
         said = rng.choice(np.array(["A", "B", "C", None], dtype=object), (1, 4))
-        records = Records(np.ones((1, 4), dtype=bool), said, cost, latency_s)
-        course = replay(policy, lambda _row, s=replace(start, estimates=estimates): s, records)
-        asks = course.asks[0]
-        used = {"calls": asks.sum(), "usd": asks @ cost[0], "seconds": (asks * latency_s[0]).max()}[kind]
+        asks = replay(
+            clock, [start].__getitem__, Records(np.ones((1, 4), dtype=bool), said, cost, latency_s)
+        ).asks
+        used = {"calls": asks.sum(), "usd": (asks * cost).sum(), "seconds": clock.now_s}[kind]
         spent.append(float(used) / limit)
     assert max(spent) <= 1.0 + 1e-9
     assert max(spent) > 0.6, "the budget was in the way"
