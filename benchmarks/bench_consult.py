@@ -1,6 +1,7 @@
 """What looking at the answers is worth: fusion and consultation on mmlu_pro's held-out split.
 
     python benchmarks/bench_consult.py            the table; settings chosen on folds of the training split
+    python benchmarks/bench_consult.py --folds    on folds of the training split alone, with cascade and vote
     python benchmarks/bench_consult.py --live     the 400 questions with full texts over HTTP, beside replay
 
 Quality is the recorded quality of a candidate that gave the returned answer, in percent, with the 95%
@@ -15,7 +16,7 @@ import json
 import socket
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,12 +29,15 @@ from herdwise.core.query import Query
 from herdwise.evaluation.confidence import accuracy_at_coverage, auroc
 from herdwise.evaluation.intervals import interval, resampled_means
 from herdwise.evaluation.metrics import expected_calibration_error
+from herdwise.evaluation.recorded import evidences
 from herdwise.evaluation.replay import Records, Replay, replay
 from herdwise.prediction.votes import Votes
-from herdwise.routing.base import Situation
+from herdwise.routing.base import Policy, Situation
+from herdwise.routing.cascade import Cascade
 from herdwise.routing.consult import Consult
 from herdwise.routing.hearing import hear, read_value
 from herdwise.routing.router import Router
+from herdwise.routing.vote import Vote
 from herdwise.storage.outcomes import read_outcomes, read_texts
 
 REFERENCE, LARGE, LARGER = "gpt-4o-2024-05", "Qwen1.5-110B", "Meta-Llama-3-70B"
@@ -73,9 +77,16 @@ class Ground:
         router: of the herd.
         table: the rows, of the same herd; gaps are failures to answer.
         read: answers instead of the recorded ones.
+        texts: (query id, candidate) -> full text, whose signals count.
     """
 
-    def __init__(self, router: Router, table: OutcomeTable, read: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        router: Router,
+        table: OutcomeTable,
+        read: np.ndarray | None = None,
+        texts: Mapping[tuple[str, str], str] | None = None,
+    ) -> None:
         self.router, self.table = router, table
         # A prompt on record was taken: its length removes nobody.
         self.queries = [replace(query, chars=0) for query in table.queries()]
@@ -89,7 +100,9 @@ class Ground:
         self.quality = np.nan_to_num(quality)
         self.answers = table.answer_matrix() if read is None else read
         unknown = np.full(quality.shape, np.nan)
-        self.records = Records(np.isfinite(quality), self.answers, unknown, unknown)
+        # What is known of an answer's signals moves the belief live, and so here.
+        evidence = evidences(table, router, texts)
+        self.records = Records(np.isfinite(quality), self.answers, unknown, unknown, evidence)
         self.active_b: np.ndarray = table.herd.column(lambda c: c.active_params_b)
 
     def opening(self, row: int, goals: Goals) -> Situation:
@@ -99,8 +112,11 @@ class Ground:
 
     def consult(self, setting: Setting) -> Replay:
         """Replay one setting."""
-        goals = setting.goals()
-        return replay(setting.policy(), lambda row: self.opening(row, goals), self.records)
+        return self.replayed(setting.policy(), setting.goals())
+
+    def replayed(self, policy: Policy, goals: Goals) -> Replay:
+        """Replay a policy."""
+        return replay(policy, lambda row: self.opening(row, goals), self.records)
 
     def earned(self, course: Replay) -> np.ndarray:
         """Quality of the returned answers; nobody's is wrong."""
@@ -272,6 +288,39 @@ def measure(name: str, most_b: float | None, settings: Sequence[Setting], whole:
     )
 
 
+def on_folds(name: str, most_b: float | None, settings: Sequence[Setting], whole: OutcomeTable) -> None:
+    """Print what settings and other policies reach on the folds, and how true their confidence is there."""
+    train = herd_of(whole, most_b).split("train")
+    ways: dict[str, tuple[Policy, Goals]] = {str(s): (s.policy(), s.goals()) for s in settings}
+    for threshold in (0.6, 0.8):
+        ways[f"cascade, threshold {threshold}"] = (Cascade(threshold=threshold), settings[0].goals())
+    for k in (3, 5, 9):
+        ways[f"vote, k {k}"] = (Vote(k=k), settings[0].goals())
+    parts: dict[str, list[np.ndarray]] = {}
+    for learn, held in folds(train):
+        ground = Ground(Router.fit(train.take(learn), keep_texts=False), train.take(held))
+        earned, sure = ground.fused()
+        everybody = np.broadcast_to(float(ground.active_b.sum()), sure.shape)
+        calls = np.broadcast_to(float(len(ground.active_b)), sure.shape)
+        parts.setdefault("everybody", []).append(np.stack([earned, sure, calls, everybody]))
+        for what, (policy, goals) in ways.items():
+            course = ground.replayed(policy, goals)
+            trust = np.zeros(len(course.answered)) if course.confidence is None else course.confidence
+            sure = np.nan_to_num(trust)
+            told = np.stack([ground.earned(course), sure, course.calls, ground.active(course)])
+            parts.setdefault(what, []).append(told)
+    print(f"\n{name}, {FOLDS_USED} folds")
+    print(f"{'':48}right             calls  active  AUROC  half   ECE")
+    for what, found in parts.items():
+        earned, sure, calls, active = np.concatenate(found, axis=1)
+        half = 100 * (accuracy_at_coverage(sure, earned) or 0.0)
+        print(
+            f"{what:46}{mean_and_interval(earned):22}{calls.mean():5.1f} {active.mean():7.1f}"
+            f"  {auroc(sure, earned):.3f}  {half:.1f}  {expected_calibration_error(sure, earned):.3f}",
+            flush=True,
+        )
+
+
 def overhead(ground: Ground, setting: Setting, n: int = 200) -> None:
     """Microseconds of one step: hear an answer, and decide."""
     taken: list[float] = []
@@ -320,9 +369,9 @@ def texts_ground() -> tuple[Ground, Ground, list[str]]:
         for j, name in enumerate(test.herd.names):
             text = texts.get((query_id, name))
             read[i, j] = None if text is None else read_value(Query(question), text, "stop")[0]
-    by_text = Ground(router, test, read)
+    by_text = Ground(router, test, read, texts)
     by_text.records.ran[:] &= np.array([[(q, name) in texts for name in names] for q in test.query_ids])
-    return by_text, Ground(router, test), list(test.texts)
+    return by_text, Ground(router, test, None, texts), list(test.texts)
 
 
 async def live(setting: Setting) -> None:
@@ -381,12 +430,19 @@ def main() -> None:
     """Read the arguments and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--live", action="store_true", help="over HTTP, beside replay")
+    parser.add_argument("--folds", action="store_true", help="on folds of the training split alone")
     parser.add_argument("--herd", choices=("open", "small"), help="only this herd's part of the table")
     options = parser.parse_args()
     if options.live:
         asyncio.run(live(Setting(1e-3, 0.5)))
         return
     whole = read_outcomes("mmlu_pro")
+    if options.folds:
+        if options.herd != "small":
+            on_folds("Open weights", None, OPEN, whole)
+        if options.herd != "open":
+            on_folds("Open weights, 13B or less", 13.0, SMALL, whole)
+        return
     row("what", "held out", "target")
     if options.herd != "small":
         measure("Open weights", None, OPEN, whole)

@@ -3,12 +3,12 @@
     python benchmarks/bench_fusion.py             folds of the training split, near-duplicates kept together
     python benchmarks/bench_fusion.py --test      learned on `train`, measured once on `test`
     python benchmarks/bench_fusion.py --curves    two of the folds: fewer questions, candidates, voters
+    python benchmarks/bench_fusion.py --enlist    two of the folds: one enlisted from a few probes, a copy
 
 Columns: percent right with its 95% interval (bootstrap over questions, paired for differences); AUROC of the
-confidence; percent right of the most confident half; expected calibration error; processor seconds to
-fit and predict. "Options" is
-what their wording alone tells: the likeliest option without anybody's answer. "Kept apart" leaves out test
-questions whose text stands in train.
+confidence; percent right of the most confident half; expected calibration error; processor seconds to fit and
+predict. "Options" is what their wording alone tells: the likeliest option without anybody's answer. "Kept
+apart" leaves out test questions whose text stands in train.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from herdwise.evaluation.intervals import interval, resampled_means
 from herdwise.evaluation.metrics import expected_calibration_error
 from herdwise.prediction.base import PREDICTORS
 from herdwise.prediction.fusion import Fusion
+from herdwise.prediction.fusion_voice import Voice
+from herdwise.prediction.likeness import Likeness, Mix
 from herdwise.prediction.softmax import softmax
 from herdwise.prediction.votes import NOT_RUN, Votes
 from herdwise.storage.outcomes import read_outcomes
@@ -145,11 +147,48 @@ def learned(train: Rows) -> Fusion:
     return Fusion().fit(train.quality, train.answers, train.predicted, train.texts)
 
 
+def boosted(train: Rows, test: Rows) -> np.ndarray:
+    """Gradient boosting by value: who said it, how good they are predicted, the option's wording."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    def table(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        said = _one_hot(rows.votes).astype(np.float32)
+        p = np.clip(np.nan_to_num(rows.predicted, nan=0.5), 0.02, 0.98)
+        odds = np.log(p / (1.0 - p))
+        share = said.sum(axis=2) / np.maximum(said.sum(axis=(1, 2)), 1)[:, None]
+        lead = share - np.sort(share, axis=1)[:, -2:].mean(axis=1)[:, None]
+        mass = np.einsum("nkm,nm->nk", said, p) / p.sum(axis=1)[:, None]
+        level = np.broadcast_to(odds.mean(axis=1)[:, None], share.shape)
+        columns = np.stack([share, lead, mass, level], axis=2)
+        present = said.any(axis=2) | rows.votes.offered
+        return np.concatenate([said, columns, rows.votes.features], axis=2), present
+
+    learn, there = table(train)
+    model = HistGradientBoostingClassifier(
+        max_iter=200,
+        learning_rate=0.06,
+        max_leaf_nodes=15,
+        min_samples_leaf=40,
+        l2_regularization=5.0,
+        random_state=0,
+    )
+    model.fit(learn[there], train.votes.right[:, :-1][there] > 0.5)
+    X, present = table(test)
+    chance: np.ndarray = np.zeros(present.shape)
+    chance[present] = model.predict_proba(X[present])[:, 1]
+    chance /= np.maximum(chance.sum(axis=1, keepdims=True), 1.0)
+    posterior = np.zeros((len(chance), chance.shape[1] + 1))
+    posterior[:, :-1] = np.where(_one_hot(test.votes).any(axis=2), chance, 0.0)
+    posterior[:, -1] = 1.0 - posterior[:, :-1].sum(axis=1)
+    return posterior
+
+
 WAYS: dict[str, Way] = {
     "best single": best_single,
     "majority": majority,
     "log-odds votes": log_odds,
     "linear stack": linear_stack,
+    "gradient boosting": boosted,
     "fusion, votes only": fused_without_options,
 }
 
@@ -257,7 +296,7 @@ def table_of(pairs: list[tuple[Rows, Rows]], apart: np.ndarray | None) -> None:
         print(f"{'options':20}{100 * np.mean(wording):5.1f}")
     some = np.concatenate([test.votes.right[:, :-1].sum(axis=1) > 0 for _, test in pairs])
     print(f"{'oracle':20}{100 * some.mean():5.1f}")
-    for name in ("best single", "linear stack", "fusion, votes only"):
+    for name in ("best single", "linear stack", "gradient boosting", "fusion, votes only"):
         both = np.stack([measured["fusion"].quality, measured[name].quality], axis=1)
         draws = resampled_means(both, ["all"] * len(both))
         low, high = interval(draws[:, 0] - draws[:, 1])
@@ -308,6 +347,62 @@ def curves(pairs: list[tuple[Rows, Rows]]) -> None:
         print(f"{size:3} heard at random        {whole.line()}")
 
 
+#: Candidates that are left out of training and enlisted, of three sizes.
+NEW = ("Meta-Llama-3.1-70B-Instruct", "deepseek-chat-v2", "Phi-3-mini-4k-instruct", "Llama-2-13b-hf")
+
+
+def enlisting(pairs: list[tuple[Rows, Rows]], names: list[str]) -> None:
+    """Print what a candidate that fusion was not trained with adds once enlisted from some probes.
+
+    "Copy": the herd has it already under another name, so that it should add nothing.
+    """
+    found: dict[str, list[Measured]] = {}
+
+    def note(what: str, fusion: Fusion, rows: Rows, predicted: np.ndarray) -> None:
+        found.setdefault(what, []).append(
+            Measured.of(fusion.posteriors(rows.votes, predicted.astype(np.float32)), rows.votes)
+        )
+
+    def enlisted(fusion: Fusion, known: Rows, own: np.ndarray, rows: np.ndarray) -> tuple[Fusion, Mix]:
+        outcomes = np.where(np.isfinite(known.quality), known.quality, known.predicted).astype(np.float64)
+        likeness = Likeness.fit(outcomes, known.predicted)
+        mix = likeness.mix(outcomes[rows], known.predicted[rows], own[rows])
+        return fusion.with_voice(Voice.of(mix, outcomes[rows], known.predicted[rows], own[rows])), mix
+
+    for number, (train, test) in enumerate(pairs):
+        whole, everybody = learned(train), np.arange(len(names))
+        for name in (n for n in NEW if n in names):
+            j = names.index(name)
+            rest = np.delete(everybody, j)
+            known, last = train.of_candidates(rest), test.of_candidates(np.append(rest, j))
+            twice = test.of_candidates(np.append(everybody, j))
+            own = train.quality[:, j].astype(np.float64)
+            ran = np.flatnonzero(np.isfinite(own))
+            fusion = learned(known)
+            note("with it, trained", whole, test, test.predicted)
+            note("without it", fusion, test.of_candidates(rest), test.predicted[:, rest])
+            note(
+                "copy, trained", learned(train.of_candidates(np.append(everybody, j))), twice, twice.predicted
+            )
+            for n in (25, 50, 100):
+                rows = np.random.default_rng(n + number).choice(ran, n, replace=False)
+                more, mix = enlisted(fusion, known, own, rows)
+                note(
+                    f"enlisted from {n}",
+                    more,
+                    last,
+                    np.c_[last.predicted[:, :-1], mix(last.predicted[:, :-1])],
+                )
+                more, mix = enlisted(whole, train, own, rows)
+                note(f"copy, enlisted from {n}", more, twice, np.c_[test.predicted, mix(test.predicted)])
+    print(f"{'':26}right             AUROC   half    ECE")
+    for what, parts in found.items():
+        whole_of = Measured(
+            np.concatenate([p.confidence for p in parts]), np.concatenate([p.quality for p in parts])
+        )
+        print(f"{what:24}{whole_of.line()}")
+
+
 def step_times(train: Rows, test: Rows) -> None:
     """Print how long a step takes: to hear one answer and to weigh all further asks."""
     fusion = learned(train)
@@ -332,6 +427,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--test", action="store_true", help="measure on the held-out split")
+    parser.add_argument("--enlist", action="store_true", help="a candidate enlisted from a few probes")
     parser.add_argument("--curves", action="store_true", help="learning curves on the folds")
     chosen = parser.parse_args()
     whole = read_outcomes("mmlu_pro")
@@ -351,10 +447,12 @@ def main() -> None:
                 step_times(*pairs[0])
                 continue
             fold = folds_apart(X[train])
-            used = range(2 if chosen.curves else N_FOLDS)
+            used = range(2 if chosen.curves or chosen.enlist else N_FOLDS)
             pairs = [split(table, X, train[fold != k], train[fold == k]) for k in used]
             if chosen.curves:
                 curves(pairs)
+            elif chosen.enlist:
+                enlisting(pairs, table.herd.names)
             else:
                 table_of(pairs, None)
 
