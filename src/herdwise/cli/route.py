@@ -255,8 +255,8 @@ def _show_pick(found: Explanation, pick: list[str]) -> None:
         low, high = score.quality_interval
         console.show(f"  expected quality within {100 * low:.1f}% to {100 * high:.1f}% (95%)")
     for kind, levels in score.at_most.items():
-        told = ", ".join(f"{value:.4g} ({p})" for p, value in levels.items())
-        console.show(f"  {kind} at most {told}, with probability in brackets")
+        told = ", ".join(f"{value:.4g} ({float(p):.0%})" for p, value in levels.items())
+        console.show(f"  {kind} at most (of such calls): {told}")
 
 
 def _quality(quality: float | None, std: float | None) -> str | None:
