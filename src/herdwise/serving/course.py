@@ -355,7 +355,8 @@ class Course:
             cost_usd=self.cost_of(ask),
             finish_reason=ask.finish_reason,
             propensity=ask.propensity,
-            continued=ask.continues is not None,
+            # What was answered to other messages than the client's is no outcome of its own.
+            continued=ask.continues is not None or ask.body.get("messages") is not self.body.get("messages"),
             predicted_quality=_known(estimates.quality, ask.position),
             predicted_cost_usd=_known(estimates.cost_usd, ask.position),
             text=text if store_texts and ask.status == "answered" else None,
