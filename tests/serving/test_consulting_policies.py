@@ -81,6 +81,9 @@ async def test_the_merger_reads_the_answers_and_its_own_is_returned(herd: Any, s
         ("ann", "answered"), ("ben", "answered"), ("judge", "answered"),
     ]  # fmt: skip
     assert decision["candidate"] == "judge"
+    assert [a["continued"] for a in decision["asks"]] == [False, False, True], (
+        "a grade of it is not judge's own"
+    )
     assert decision["cost_usd"] == pytest.approx(sum(a["cost_usd"] for a in decision["asks"]))
 
 
