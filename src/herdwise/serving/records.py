@@ -27,8 +27,8 @@ class AskRecord:
         output_chars: characters of the text.
         cost_usd: from the stated tokens and the candidate's price.
         propensity: the probability with which an exploring policy made this choice.
-        continued: whether it went on from others' texts (a broken answer's, or those that it merged), so that a
-            grade is not its own.
+        continued: whether it went on from others' texts (a broken answer's, or those that it merged), so that
+            a grade is not its own.
         predicted_quality, predicted_cost_usd: what was expected before the ask.
         text: the answer, where texts are stored.
     """
