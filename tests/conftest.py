@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -185,3 +193,68 @@ def make_outcomes() -> Callable[..., Any]:
         )
 
     return make
+
+
+def _program(name: str, *, folders: str = "") -> str | None:
+    """Where a server's program is: on the path, or where Debian puts it."""
+    found = shutil.which(name)
+    return found or next((str(path) for path in sorted(Path("/").glob(f"{folders}/{name}"))), None)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis or Valkey of this test run's own."""
+    program = _program("redis-server") or _program("valkey-server")
+    if program is None:
+        pytest.skip("no Redis server is installed (Debian: apt install redis-server)")
+    port, folder = _free_port(), tmp_path_factory.mktemp("redis")
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+        _until(lambda: _listens(port), f"Redis at {port}")
+        yield f"redis://127.0.0.1:{port}/0"
+        server.terminate()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL of this test run's own, as an SQLAlchemy URL without a database's name."""
+    initdb = _program("initdb", folders="usr/lib/postgresql/*/bin")
+    if initdb is None:
+        pytest.skip("no PostgreSQL is installed (Debian: apt install postgresql)")
+    as_user: list[str] = []
+    port, folder = _free_port(), Path(tempfile.mkdtemp(prefix="herdwise-pg-"))
+    if os.geteuid() == 0:  # it refuses to run as root
+        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        shutil.chown(folder, "postgres", "postgres")
+    made = [*as_user, initdb, "-D", str(folder / "data"), "-A", "trust", "-U", "postgres", "-E", "UTF8"]
+    subprocess.run(made, check=True, capture_output=True, cwd=folder)
+    program = str(Path(initdb).with_name("postgres"))
+    command = [*as_user, program, "-D", str(folder / "data"), "-p", str(port), "-k", str(folder)]
+    command += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+    try:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+            _until(lambda: _listens(port), f"PostgreSQL at {port}")
+            yield f"postgresql+psycopg://postgres@127.0.0.1:{port}"
+            server.send_signal(signal.SIGINT)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def _until(condition: Callable[[], bool], what: str, within_s: float = 60.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not start"
+        time.sleep(0.05)

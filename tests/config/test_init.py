@@ -17,7 +17,7 @@ from herdwise.config.wiring import build_backends, build_goals, build_herd
 from herdwise.core.money import FREE, UNKNOWN_PRICE
 from herdwise.routing.declared import DeclaredRouter, known_quality
 
-ENVIRON = {"EXAMPLE_API_KEY": "k", "HERDWISE_API_KEY": "k", "EMBEDDINGS_API_KEY": "k"}
+ENVIRON = {"EXAMPLE_API_KEY": "k", "HERDWISE_ADMIN_KEY": "k", "HERDWISE_API_KEY": "k", "EMBEDDINGS_API_KEY": "k"}
 
 
 def switched_on(text: str) -> str:
@@ -65,7 +65,7 @@ def test_settings_in_the_template_show_the_default_where_they_say_so(tmp_path):
     for part in ("server", "policy", "ledger"):
         shown, default = getattr(config, part), type(getattr(config, part))()
         for field in msgspec.structs.fields(type(shown)):
-            if field.name not in {"api_keys", "url"}:
+            if field.name not in {"api_keys", "admin_key", "url"}:
                 assert getattr(shown, field.name) == getattr(default, field.name), field.name
     assert config.candidates[1].timeouts == tree.Timeouts()
 

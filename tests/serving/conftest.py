@@ -139,9 +139,9 @@ async def endpoint(
 ) -> AsyncIterator[Callable[..., Awaitable[Endpoint]]]:
     """``await endpoint(**options)`` serves a herd, each candidate an upstream of its own.
 
-    Options: ``candidates``, ``policies``, ``goals``, ``ledger`` (False = none), ``reach`` (candidate ->
-    base URL instead of an upstream), ``timeouts``, ``backends`` (instead of HTTP), ``ranker`` (instead of a
-    declared one) and those of Settings.
+    Options: ``candidates``, ``policies``, ``goals``, ``ledger`` (False = none), ``ledger_url`` (instead of
+    an SQLite file), ``reach`` (candidate -> base URL instead of an upstream), ``timeouts``, ``backends``
+    (instead of HTTP), ``ranker`` (instead of a declared one) and those of Settings.
     """
     async with AsyncExitStack() as stack:
 
@@ -150,6 +150,7 @@ async def endpoint(
             candidates: Sequence[Candidate] = (LARGE, SMALL),
             policies: Mapping[str, Policy] | None = None,
             ledger: bool = True,
+            ledger_url: str | None = None,
             reach: Mapping[str, str] | None = None,
             timeouts: Timeouts | None = None,
             backends: Mapping[str, Any] | None = None,
@@ -176,7 +177,7 @@ async def endpoint(
                 backends=made,
                 policies=policies or {"single": Single()},
                 default_policy=next(iter(policies or {"single": 0})),
-                ledger=Ledger(f"sqlite:///{path}") if ledger else None,
+                ledger=Ledger(ledger_url or f"sqlite:///{path}") if ledger else None,
                 settings=Settings(**settings),
                 **more,
             )

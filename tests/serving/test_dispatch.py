@@ -216,9 +216,6 @@ async def test_a_policy_that_cannot_be_carried_out_is_our_error_and_leaves_nothi
     def waits_for_nothing(situation: Situation) -> Step:
         return Wait()
 
-    def delivers_twice(situation: Situation) -> Step:
-        return Ask((0,), deliver=True)
-
     def never_finishes(situation: Situation) -> Step:
         return Cancel(())
 
@@ -228,12 +225,25 @@ async def test_a_policy_that_cannot_be_carried_out_is_our_error_and_leaves_nothi
     def raises(situation: Situation) -> Step:
         raise ZeroDivisionError
 
-    for decide in (waits_for_nothing, delivers_twice, never_finishes, returns_nothing_there, raises):
+    for decide in (waits_for_nothing, never_finishes, returns_nothing_there, raises):
         e = await serving(endpoint, decide)
         reply = await e.chat()
         assert (reply.status, reply.error["code"]) == (500, "internal_error"), decide
         assert e.upstreams["a"].in_flight == 0
         assert (await e.decision(reply))["status"] == "failed"
+
+
+async def test_a_policy_that_would_mix_two_answers_in_one_stream_is_our_error(endpoint: Any) -> None:
+    def delivers_twice(situation: Situation) -> Step:
+        if situation.in_flight and not situation.in_flight[0].delivering:
+            return Wait(until_s=situation.now_s + 0.02)
+        return Ask((0,), deliver=True)
+
+    e = await serving(endpoint, delivers_twice)
+    e.upstreams["a"].behave("hang_mid_stream")
+    reply = await e.chat("one two three", stream=True)
+    assert reply.events[-1]["error"]["code"] == "internal_error"
+    await e.upstreams["a"].until(lambda: e.upstreams["a"].in_flight == 0)
 
 
 async def test_a_client_that_goes_away_takes_its_upstream_calls_with_it(endpoint: Any) -> None:

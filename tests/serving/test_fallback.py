@@ -10,6 +10,7 @@ import pytest
 from herdwise.backends.recorded import Recorded, read_archive, sample_questions
 from herdwise.core.candidate import Candidate
 from herdwise.core.money import Price
+from herdwise.routing.single import Single
 from herdwise.serving.health import BreakerSettings
 from herdwise.transport.client import Timeouts
 
@@ -192,7 +193,8 @@ async def test_a_question_without_a_record_is_refused_and_not_invented(endpoint:
 async def test_a_stream_that_breaks_off_ends_in_an_error_and_not_in_done(
     endpoint: Any, behaviour: str
 ) -> None:
-    e = await endpoint(timeouts=Timeouts(idle_s=0.2))
+    stop = {"single": Single(recovery="stop")}
+    e = await endpoint(timeouts=Timeouts(idle_s=0.2), policies=stop, breaker=NEVER)
     e.upstreams["large"].behave(behaviour, after=3)
     reply = await e.chat("one two three four", stream=True)
     assert reply.status == 200

@@ -181,9 +181,9 @@ def test_a_ledger_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
     made.start(HERD)
     made.close()
     with sqlite3.connect(path) as connection:
-        connection.execute("update herdwise_schema set version = 99")
+        connection.execute("update alembic_version set version_num = '9999'")
     connection.close()
-    with pytest.raises(ConfigError, match=r"schema 99.*Update herdwise"):
+    with pytest.raises(ConfigError, match=r"revision 9999.*Update herdwise"):
         made.start(HERD)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from starlette.routing import Route
 
+from herdwise.serving.admin import AdminEndpoints
+from herdwise.serving.admission import Admission
 from herdwise.serving.app import APIS
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.endpoints import Endpoints
@@ -14,7 +16,9 @@ from herdwise.serving.openapi import document
 
 async def test_the_document_and_the_routes_are_the_same(endpoint: Any) -> None:
     e = await endpoint()
-    routes: list[Route] = Endpoints(e.service, Dispatcher(e.service)).routes()
+    admission = Admission(())
+    routes: list[Route] = Endpoints(e.service, Dispatcher(e.service), admission).routes()
+    routes += AdminEndpoints(admission).routes()
     served = {
         (route.path.replace(":path}", "}"), method.lower())
         for route in routes
@@ -27,20 +31,23 @@ async def test_the_document_and_the_routes_are_the_same(endpoint: Any) -> None:
 
 
 async def test_every_stated_path_answers_and_others_do_not(endpoint: Any) -> None:
-    e = await endpoint(api_keys=("secret-key",))
+    e = await endpoint(api_keys=("secret-key",), admin_key="admin-key")
     told = await e.send("GET", "/openapi.json")
     assert told.status == 200
     assert told.json["openapi"] == "3.1.0"
     for path, methods in told.json["paths"].items():
         for method, operation in methods.items():
-            bare = path.replace("{name}", "auto").replace("{decision_id}", "none")
+            bare = path.replace("{name}", "auto").replace("{decision_id}", "none").replace("{key_id}", "none")
             open_to_all = operation.get("security") == []
+            key = "admin-key" if operation.get("security") == [{"admin": []}] else "secret-key"
             reply = await e.send(method.upper(), bare)
             assert (reply.status == 401) is not open_to_all, path
-            refused = await e.send("DELETE", bare)
+            refused = await e.send("PUT", bare)
             assert refused.status == 405
-            keyed = await e.send(method.upper(), bare, headers={"x-api-key": "secret-key"})
-            assert keyed.status in ({400} if method == "post" else {200, 404}), path
+            keyed = await e.send(method.upper(), bare, headers={"x-api-key": key})
+            assert keyed.status in ({400} if method in {"post", "patch"} else {200, 404}), path
+            other = await e.send(method.upper(), bare, headers={"x-api-key": "wrong"})
+            assert (other.status == 401) is not open_to_all, path
 
 
 def test_every_reference_leads_somewhere_and_every_body_names_what_it_needs() -> None:
@@ -60,7 +67,7 @@ def test_every_reference_leads_somewhere_and_every_body_names_what_it_needs() ->
             node = node[key]
     for methods in whole["paths"].values():
         for method, operation in methods.items():
-            assert ("requestBody" in operation) is (method == "post")
+            assert ("requestBody" in operation) is (method in {"post", "patch"})
 
 
 async def test_a_body_with_just_what_the_document_demands_is_answered(endpoint: Any) -> None:

@@ -35,6 +35,7 @@ _COMMANDS: tuple[str, ...] = (
     "prune",
     "route",
     "serve",
+    "keys",
     "ledger",
     "experts",
 )

@@ -257,7 +257,7 @@ def _reach_ledger(url: str) -> None:
     from sqlalchemy.exc import SQLAlchemyError
 
     from herdwise.core.errors import ConfigError
-    from herdwise.serving.ledger_tables import ledger_url, open_engine
+    from herdwise.serving.ledger_engine import ledger_url, open_engine
 
     parsed = ledger_url(url)
     shown = parsed.render_as_string(hide_password=True)

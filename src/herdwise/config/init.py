@@ -123,6 +123,7 @@ server:
   #host: 127.0.0.1                  # any other address needs a key
   #port: 8484
   #api_keys: ["${HERDWISE_API_KEY}"]
+  #admin_key: "${HERDWISE_ADMIN_KEY}"   # opens /admin/v1: virtual keys with budgets and limits
   #flags_in_prompt: false           # "[Flag: smallest model]" in a prompt states a goal
   #explain_by_default: false
   #max_body_mb: 32
@@ -139,6 +140,9 @@ ledger:
   #enabled: true
   #url: sqlite:///herdwise.db       # any SQLAlchemy URL; a relative file lies beside this one
   #store_texts: true                # prompts and answers; needed to learn from what was served
+
+#state:
+  #url: redis://127.0.0.1:6379/0    # Redis or Valkey, where several gateways share one ledger
 """
 
 

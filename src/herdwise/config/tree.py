@@ -182,6 +182,7 @@ class ServerNode(Node, frozen=True):
     host: str = "127.0.0.1"
     port: Port = 8484
     api_keys: list[Secret] = []
+    admin_key: Secret | None = None
     flags_in_prompt: bool = False
     explain_by_default: bool = False
     max_body_mb: Positive = 32.0
@@ -193,6 +194,12 @@ class ServerNode(Node, frozen=True):
     breaker: BreakerNode = BreakerNode()
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class StateNode(Node, frozen=True):
+    """What several gateways of one ledger share: limits and budgets of virtual keys, in Redis or Valkey."""
+
+    url: Secret | None = None
 
 
 class LedgerNode(Node, frozen=True):
@@ -214,3 +221,4 @@ class Config(Node, frozen=True):
     goals: GoalsNode = GoalsNode()
     server: ServerNode = ServerNode()
     ledger: LedgerNode = LedgerNode()
+    state: StateNode = StateNode()

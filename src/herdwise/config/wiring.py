@@ -168,13 +168,16 @@ def build_settings(config: Config) -> Settings:
     server = config.server
     stated = {f.name: getattr(server, f.name) for f in fields(Settings) if hasattr(server, f.name)}
     stated["api_keys"] = tuple(key.reveal() for key in server.api_keys)
+    stated["admin_key"] = None if server.admin_key is None else server.admin_key.reveal()
     stated["breaker"] = BreakerSettings(**msgspec.structs.asdict(server.breaker))
-    check_bind(server.host, stated["api_keys"])
-    return Settings(
+    settings = Settings(
         **stated,
         max_body_bytes=int(server.max_body_mb * 2**20),
         store_texts=config.ledger.store_texts,
+        state_url=None if config.state.url is None else config.state.url.reveal(),
     )
+    check_bind(settings.host, settings.keys)
+    return settings
 
 
 def build_service(config: Config) -> Service:

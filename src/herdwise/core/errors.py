@@ -114,6 +114,7 @@ class RequestError(InputError):
         status: HTTP status.
         param: the offending field, as OpenAI's error shape names it.
         code: a short machine-readable reason.
+        retry_after_s: seconds after which the same request may be served.
     """
 
     def __init__(
@@ -123,10 +124,11 @@ class RequestError(InputError):
         status: int = 400,
         param: str | None = None,
         code: str | None = None,
+        retry_after_s: float | None = None,
         remedy: str = "",
     ) -> None:
         super().__init__(message, remedy=remedy)
-        self.status, self.param, self.code = status, param, code
+        self.status, self.param, self.code, self.retry_after_s = status, param, code, retry_after_s
 
 
 class MissingExtraError(HerdwiseError):

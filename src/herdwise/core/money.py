@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+#: Where money must add up exactly it is counted in billionths of a USD, as whole numbers.
+NANOS_PER_USD = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,17 @@ class Price:
         ):
             return None
         return (input_tokens * self.input_usd_per_mtok + output_tokens * self.output_usd_per_mtok) / 1e6
+
+
+def to_nanos(usd: float) -> int:
+    """Billionths of a USD, rounded up: nothing is spent for free.
+
+    >>> to_nanos(0.1), to_nanos(1e-12)
+    (100000000, 1)
+    """
+    nanos = usd * NANOS_PER_USD
+    nearest = round(nanos)
+    return nearest if math.isclose(nanos, nearest, rel_tol=1e-12) else math.ceil(nanos)
 
 
 UNKNOWN_PRICE = Price(None, None)

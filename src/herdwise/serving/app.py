@@ -15,6 +15,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from herdwise.core.errors import ConfigError
+from herdwise.serving.admin import AdminEndpoints
+from herdwise.serving.admission import Admission
 from herdwise.serving.chat import ChatEndpoint
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.endpoints import Endpoints, error_response
@@ -35,23 +37,26 @@ APIS: tuple[type[Api], ...] = (ChatCompletions, Responses, Messages, Completions
 
 def create_app(service: Service) -> ASGIApp:
     """The ASGI application of a service. Starting it opens the ledger, stopping it closes everything."""
-    dispatcher = Dispatcher(service)
-    hot = {api.path: ChatEndpoint(service, dispatcher, api()) for api in APIS}
+    dispatcher, settings = Dispatcher(service), service.settings
+    admission = Admission(settings.api_keys, settings.admin_key, settings.state_url)
+    hot = {api.path: ChatEndpoint(service, dispatcher, api(), admission) for api in APIS}
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         if service.ledger is not None:
             service.ledger.start(service.ranker.herd)
+        await admission.start(service.ledger)
         watching = asyncio.create_task(dispatcher.health.watch(service.backends))
         try:
             yield
         finally:
             watching.cancel()
             await asyncio.wait([watching])
+            await admission.close()
             await _close(service)
 
     cold = Starlette(
-        routes=Endpoints(service, dispatcher).routes(),
+        routes=[*Endpoints(service, dispatcher, admission).routes(), *AdminEndpoints(admission).routes()],
         lifespan=lifespan,
         exception_handlers={HTTPException: _http_error, Exception: _any_error},
     )
@@ -78,7 +83,7 @@ def serve(service: Service, *, on_ready: Callable[[str], None] | None = None) ->
     from threadpoolctl import threadpool_limits
 
     settings = service.settings
-    check_bind(settings.host, settings.api_keys)
+    check_bind(settings.host, settings.keys)
     configure_logging(settings)
     # One decision is too small to share between cores; waiting for a second one costs milliseconds.
     threadpool_limits(1, user_api="blas")

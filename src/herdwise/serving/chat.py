@@ -7,12 +7,14 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from herdwise.core.errors import HerdwiseError, RequestError
+from herdwise.core.errors import HerdwiseError, NoCandidateError, RequestError
 from herdwise.routing.base import Situation, Thread
-from herdwise.serving.access import Keys, read_body
+from herdwise.serving.access import read_body
+from herdwise.serving.admission import Admission, Client, check_terms, too_dear, within
 from herdwise.serving.course import Course, decision_ids
 from herdwise.serving.direct import direct_situation
 from herdwise.serving.dispatch import Dispatcher
@@ -33,9 +35,9 @@ _NOT_POST = wire_error(
 class ChatEndpoint:
     """Reads a request of one API, has it carried out, and sends what comes of it."""
 
-    def __init__(self, service: Service, dispatcher: Dispatcher, api: Api) -> None:
+    def __init__(self, service: Service, dispatcher: Dispatcher, api: Api, admission: Admission) -> None:
         self._service, self._dispatcher, self._api = service, dispatcher, api
-        self._keys = Keys(service.settings.api_keys)
+        self._admission = admission
         self._ids = decision_ids()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,13 +48,22 @@ class ChatEndpoint:
             await send_error(send, self._api, _NOT_POST)
             return
         try:
-            self._keys.check(headers.get(b"authorization"), headers.get(b"x-api-key"))
+            client = await self._admission.client(headers)
             limit = self._service.settings.max_body_bytes
             raw = await read_body(receive, headers.get(b"content-length"), limit)
             if raw is None:
                 return
             request = self._api.read(raw, _own_headers(scope["headers"]), headers, self._service)
-            course = await self._begin(request, headers, started_at)
+            admitted = await self._admission.begin(client)
+            if admitted is not None:
+                check_terms(admitted.key, request.policy, request.candidate)
+                request = replace(request, goals=within(request.goals, admitted, self._service.ranker.herd))
+            try:
+                course = await self._begin(request, headers, started_at, client)
+            except NoCandidateError as error:
+                raise too_dear(admitted, error) or error from None
+            if admitted is not None:
+                await self._admission.reserve(admitted, course.situation, _max_tokens(request.body))
         except HerdwiseError as error:
             await send_error(send, self._api, from_exception(error))
             return
@@ -60,9 +71,16 @@ class ChatEndpoint:
             logger.exception("a request failed before anybody was asked")
             await send_error(send, self._api, from_exception(error))
             return
-        await Exchange(self._service, self._dispatcher, self._api, request, course, send).run(receive)
 
-    async def _begin(self, request: ChatRequest, headers: Mapping[bytes, bytes], started_at: float) -> Course:
+        async def settle() -> None:
+            if admitted is not None:
+                await self._admission.settle(admitted, course)
+
+        await Exchange(self._service, self._dispatcher, self._api, request, course, send, settle).run(receive)
+
+    async def _begin(
+        self, request: ChatRequest, headers: Mapping[bytes, bytes], started_at: float, client: Client
+    ) -> Course:
         ranker, candidate = self._service.ranker, request.candidate
         if candidate is not None:
             situation = direct_situation(ranker.herd, request.query, request.goals, candidate)
@@ -78,7 +96,7 @@ class ChatEndpoint:
                 situation = ranker.situation(request.query, request.goals)
             if policy.consults:
                 situation = replace(situation, belief=ranker.belief(request.query, situation.estimates))
-        session, scope = headers.get(b"x-herdwise-session"), self._keys.scope(headers)
+        session, scope = headers.get(b"x-herdwise-session"), client.scope
         return Course(
             id=next(self._ids),
             situation=self._in_thread(situation, request, session, scope),
@@ -91,6 +109,7 @@ class ChatEndpoint:
             started_at=started_at,
             session=session,
             scope=scope,
+            key_id=None if client.key is None else client.key.key_id,
         )
 
     def _in_thread(
@@ -111,6 +130,12 @@ def _not_configured(request: ChatRequest) -> RequestError:
         code="policy_not_configured",
         remedy="Give its options in the config, under policy: (docs/policies.md), or ask for another.",
     )
+
+
+def _max_tokens(body: Mapping[str, Any]) -> int | None:
+    """The longest answer that the request allows, in tokens."""
+    stated = body.get("max_completion_tokens", body.get("max_tokens"))
+    return stated if isinstance(stated, int) and stated > 0 else None
 
 
 def _nothing_believed(request: ChatRequest) -> RequestError:

@@ -20,6 +20,8 @@ from herdwise.core.errors import (
     UnreachableError,
     UnsupportedError,
 )
+from herdwise.core.money import NANOS_PER_USD, to_nanos
+from herdwise.core.query import CHARS_PER_TOKEN
 from herdwise.routing.base import Answer, Belief, Failure, InFlight, Situation, Spent
 from herdwise.routing.hearing import hear
 from herdwise.serving.records import AskRecord, DecisionRecord, Status
@@ -132,6 +134,7 @@ class Course:
         started_at: ``time.perf_counter()`` when the request came.
         session: the conversation's name, where the client gave one.
         scope: whose conversations: a digest of the client's key.
+        key_id: the virtual key that it is charged to.
     """
 
     id: str
@@ -145,6 +148,7 @@ class Course:
     started_at: float
     session: bytes | None = None
     scope: bytes = b""
+    key_id: str | None = None
     created_at: float = field(default_factory=time.time)
     asks: list[LiveAsk] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
@@ -208,6 +212,25 @@ class Course:
                 return None
             total += cost
         return total
+
+    def charged_nanos(self) -> int | None:
+        """Billionths of a USD that a virtual key is charged; None = nobody knows what any of it costs.
+
+        Where nobody stated what an ask cost (it broke off, was cancelled), what was predicted of it counts.
+        """
+        total = 0.0
+        for ask in self.asks:
+            cost = self.cost_of(ask)
+            if cost is None:
+                cost = _known(self.situation.estimates.cost_usd, ask.position)
+            if cost is None:
+                length = len(ask.text) / CHARS_PER_TOKEN
+                price = self.situation.herd[ask.position].price
+                cost = price.cost_usd(self.situation.query.input_tokens, length)
+            if cost is None:
+                return None
+            total += cost
+        return to_nanos(total)
 
     def now(self) -> Situation:
         """What the policy is told."""
@@ -334,8 +357,14 @@ class Course:
             goals=_json(self.goals) if self.goals else None,
             text=query.text if store_texts else None,
             tools=_json(query.tools) if store_texts and query.tools else None,
+            key_id=self.key_id,
+            charged_usd=self._charged_usd(),
             asks=[self._ask_record(ask, store_texts=store_texts) for ask in self.asks],
         )
+
+    def _charged_usd(self) -> float | None:
+        nanos = None if self.key_id is None else self.charged_nanos()
+        return None if nanos is None else nanos / NANOS_PER_USD
 
     def _ask_record(self, ask: LiveAsk, *, store_texts: bool) -> AskRecord:
         estimates = self.situation.estimates

@@ -14,9 +14,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from herdwise.core.errors import HerdwiseError, InputError, RequestError
-from herdwise.serving.access import Keys, read_body
+from herdwise.serving.access import read_body
+from herdwise.serving.admission import Admission, Client, check_terms
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.embeddings import ENCODER_MODEL, embed
+from herdwise.serving.keyring import Terms
 from herdwise.serving.ledger import Ledger
 from herdwise.serving.ledger_writer import unknown_decision
 from herdwise.serving.openapi import document
@@ -44,9 +46,8 @@ class Feedback(msgspec.Struct, forbid_unknown_fields=True):
 class Endpoints:
     """The cold endpoints of one service."""
 
-    def __init__(self, service: Service, dispatcher: Dispatcher) -> None:
-        self._service, self._dispatcher = service, dispatcher
-        self._keys = Keys(service.settings.api_keys)
+    def __init__(self, service: Service, dispatcher: Dispatcher, admission: Admission) -> None:
+        self._service, self._dispatcher, self._admission = service, dispatcher, admission
         self._created = int(time.time())
 
     def routes(self) -> list[Route]:
@@ -66,8 +67,7 @@ class Endpoints:
     def _keyed(self, handler: _Handler) -> _Handler:
         async def guarded(request: Request) -> Response:
             try:
-                shown = (request.headers.get(name) for name in ("authorization", "x-api-key"))
-                self._keys.check(*(None if key is None else key.encode("latin-1") for key in shown))
+                request.state.client = await self._admission.client(dict(request.scope["headers"]))
                 return await handler(request)
             except InputError as error:
                 return error_response(from_exception(error))
@@ -104,17 +104,18 @@ class Endpoints:
 
     async def models(self, request: Request) -> Response:
         """All names that a request's ``model`` may have."""
-        del request
-        return _json({"object": "list", "data": [self._model(name) for name in self._names()]})
+        names = self._names(request.state.client)
+        return _json({"object": "list", "data": [self._model(name) for name in names]})
 
-    def _names(self) -> list[str]:
+    def _names(self, client: Client) -> list[str]:
         encoder = [] if self._service.ranker.encoder is None else [ENCODER_MODEL]
-        return [*model_names(self._service), *encoder]
+        names = [*model_names(self._service), *encoder]
+        return names if client.key is None else [name for name in names if _allowed(name, client.key.terms)]
 
     async def model(self, request: Request) -> Response:
         """One of them."""
         name = request.path_params["name"]
-        if name not in self._names():
+        if name not in self._names(request.state.client):
             raise RequestError(
                 f"there is no model {name!r}.", status=404, param="model", code="model_not_found"
             )
@@ -132,10 +133,26 @@ class Endpoints:
         raw = await self._body(request)
         if raw is None:
             return Response(status_code=400)
-        told = await embed(json_object(raw), self._service)
+        body = json_object(raw)
+        await self._admit_embedding(request.state.client, body.get("model"))
+        told = await embed(body, self._service)
         if isinstance(told, WireError):
             return error_response(told)
         return _json(told)
+
+    async def _admit_embedding(self, client: Client, model: Any) -> None:
+        admitted = await self._admission.begin(client)
+        if admitted is None or model == ENCODER_MODEL:
+            return
+        check_terms(admitted.key, "direct", model if isinstance(model, str) else None)
+        if admitted.key.terms.budgets:
+            raise RequestError(
+                f"key {admitted.key.name!r} has a budget, and candidates' embeddings are not metered.",
+                status=403,
+                param="model",
+                code="not_metered",
+                remedy=f"Ask for {ENCODER_MODEL}, which costs nothing.",
+            )
 
     async def count_tokens(self, request: Request) -> Response:
         """The estimate that routing goes by, in Anthropic's shape; also its errors."""
@@ -162,6 +179,7 @@ class Endpoints:
         if raw is None:
             return Response(status_code=400)
         record = _read_feedback(decode(raw))
+        await self._check_own(request.state.client, record.query_id)
         if record.query_id in self._dispatcher.open:
             raise RequestError(
                 "the decision has no answer yet.", status=409, param="decision_id", code="decision_open"
@@ -177,14 +195,25 @@ class Endpoints:
     async def decision(self, request: Request) -> Response:
         """The course of a decision, also while it is open."""
         name = request.path_params["decision_id"]
+        client: Client = request.state.client
         course = self._dispatcher.open.get(name)
         if course is not None:
+            if client.key is not None and course.key_id != client.key.key_id:
+                raise unknown_decision(name)
             record = course.record(store_texts=self._service.settings.store_texts)
             return _json(_shown({**asdict(record), "feedback": []}))
         found = await self._ledger().find(name)
-        if found is None:
+        if found is None or (client.key is not None and found["key_id"] != client.key.key_id):
             raise unknown_decision(name)
         return _json(_shown(found))
+
+    async def _check_own(self, client: Client, name: str) -> None:
+        """A virtual key sees and grades its own decisions only."""
+        if client.key is None or name in self._dispatcher.open:
+            return
+        found = await self._ledger().find(name)
+        if found is None or found["key_id"] != client.key.key_id:
+            raise unknown_decision(name)
 
     def _ledger(self) -> Ledger:
         if self._service.ledger is None:
@@ -192,6 +221,17 @@ class Endpoints:
                 "this endpoint keeps no ledger.", status=501, code="no_ledger", remedy="Set ledger.url."
             )
         return self._service.ledger
+
+
+def _allowed(name: str, terms: Terms) -> bool:
+    """Whether a key may ask for a model of this name."""
+    if name in {ENCODER_MODEL, "auto"}:
+        return True
+    if name.startswith("auto/"):
+        return terms.policies is None or name.removeprefix("auto/") in terms.policies
+    if terms.policies is not None and "direct" not in terms.policies:
+        return False
+    return terms.candidates is None or name in terms.candidates
 
 
 def _shown(found: dict[str, Any]) -> dict[str, Any]:

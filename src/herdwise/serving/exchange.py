@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -43,9 +43,11 @@ class Exchange:
         request: ChatRequest,
         course: Course,
         send: Send,
+        settle: Callable[[], Awaitable[None]],
     ) -> None:
         self._service, self._dispatcher, self._api = service, dispatcher, api
         self._request, self._course, self._send_raw = request, course, send
+        self._settle = settle
         self._writer = api.writer(request, course) if course.stream else None
         self._include_usage = request.include_usage or api.counts
         self._begun = False
@@ -88,6 +90,7 @@ class Exchange:
                 alive.cancel()
                 await asyncio.wait([alive])
             self._record()
+            await self._settle()
         if course.status == "answered":
             await self._reply()
         else:

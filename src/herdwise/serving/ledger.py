@@ -8,12 +8,15 @@ from dataclasses import asdict
 from typing import Any
 
 import msgspec
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
 from herdwise.core.candidate import Herd
 from herdwise.core.errors import HerdwiseError
+from herdwise.core.money import NANOS_PER_USD
+from herdwise.serving.keyring import Keyring
+from herdwise.serving.ledger_engine import open_engine
 from herdwise.serving.ledger_export import Exported, export_ledger
-from herdwise.serving.ledger_tables import ASKS, CANDIDATES, DECISIONS, FEEDBACK, open_engine
+from herdwise.serving.ledger_tables import ASKS, CANDIDATES, DECISIONS, FEEDBACK
 from herdwise.serving.ledger_writer import BatchWriter
 from herdwise.serving.records import DecisionRecord, FeedbackRecord
 
@@ -106,6 +109,14 @@ class Ledger:
             return {**asdict(waiting), "feedback": []}
         return await asyncio.to_thread(_find, engine, query_id)
 
+    def keyring(self) -> Keyring:
+        """The virtual keys that are kept in this ledger."""
+        return Keyring(self._started()[1])
+
+    async def charged(self, key_id: str, since: float) -> int:
+        """Billionths of a USD on the disk as charged to a virtual key since a Unix time."""
+        return await asyncio.to_thread(_charged, self._started()[1], key_id, since)
+
     def export(self, path: str | os.PathLike[str]) -> Exported:
         """Write what is on the disk as an outcome folder; see ``ledger_export.export_ledger``.
 
@@ -118,6 +129,13 @@ class Ledger:
         if self._writer is None or self._engine is None:
             raise HerdwiseError("the ledger is closed.", remedy="Call start() first.")
         return self._writer, self._engine
+
+
+def _charged(engine: Engine, key_id: str, since: float) -> int:
+    rows = select(func.sum(DECISIONS.c.charged_usd))
+    rows = rows.where(DECISIONS.c.key_id == key_id, DECISIONS.c.created_at >= since)
+    with engine.connect() as connection:
+        return round((connection.execute(rows).scalar_one() or 0.0) * NANOS_PER_USD)
 
 
 def _find(engine: Engine, query_id: str) -> dict[str, Any] | None:

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, Engine, select
 from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.errors import ConfigError
 from herdwise.core.outcomes import OutcomeTable
-from herdwise.serving.ledger_tables import ASKS, CANDIDATES, DECISIONS, FEEDBACK, open_engine
+from herdwise.serving.ledger_engine import open_engine
+from herdwise.serving.ledger_tables import ASKS, CANDIDATES, DECISIONS, FEEDBACK
 
 #: The benchmark that served queries belong to.
 BENCHMARK = "served"

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, func, select
 
-from herdwise.serving.ledger_tables import ASKS, DECISIONS, FEEDBACK, open_engine
+from herdwise.serving.ledger_engine import open_engine
+from herdwise.serving.ledger_tables import ASKS, DECISIONS, FEEDBACK
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,39 +1,21 @@
-"""The ledger's tables and the engine that reaches them."""
+"""The ledger's tables. What changes here needs a migration: see ``ledger_schema``."""
 
 from __future__ import annotations
-
-import sqlite3
-from pathlib import Path
-from typing import Any
 
 from sqlalchemy import (
     Boolean,
     Column,
-    Connection,
-    Engine,
     Float,
     ForeignKey,
+    Index,
     Integer,
     MetaData,
     String,
     Table,
     Text,
-    create_engine,
-    event,
-    inspect,
-    select,
 )
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
-
-from herdwise.core.errors import ConfigError
-
-#: Raised by one with every change of the tables.
-SCHEMA_VERSION = 1
 
 METADATA = MetaData()
-
-SCHEMA = Table("herdwise_schema", METADATA, Column("version", Integer, primary_key=True))
 
 #: What is known of every candidate that was ever served, as JSON: an export's candidates.csv.
 CANDIDATES = Table(
@@ -65,6 +47,9 @@ DECISIONS = Table(
     Column("goals", Text),
     Column("text", Text),
     Column("tools", Text),
+    Column("key_id", String),
+    Column("charged_usd", Float),
+    Index("ix_decisions_key_id_created_at", "key_id", "created_at"),
 )
 
 ASKS = Table(
@@ -104,95 +89,17 @@ FEEDBACK = Table(
     Column("demonstration", Text),
 )
 
-
-def ledger_url(text: str) -> URL:
-    """A database URL; a plain path means an SQLite file.
-
-    Raises:
-        ConfigError: when it can't be read, or names no file.
-    """
-    try:
-        url = make_url(text if "://" in text else f"sqlite:///{text}")
-    except ArgumentError as error:
-        raise ConfigError(
-            "the ledger's URL cannot be read.", remedy="Such as sqlite:///herdwise.sqlite3."
-        ) from error
-    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-        raise ConfigError(
-            "the ledger needs a file.", remedy="Such as sqlite:///herdwise.sqlite3, or switch it off."
-        )
-    return url
-
-
-def open_engine(text: str, *, create: bool) -> Engine:
-    """Reach the ledger and check its schema.
-
-    Args:
-        text: URL or path.
-        create: whether a missing ledger is made; otherwise it is an error.
-
-    Raises:
-        ConfigError: when it can't be reached, doesn't exist, is no ledger or is of a newer schema.
-    """
-    url = ledger_url(text)
-    shown = url.render_as_string(hide_password=True)
-    if url.get_backend_name() == "sqlite" and url.database:
-        path = Path(url.database)
-        if create:
-            _make_folder(path.parent, shown)
-        elif not path.is_file():
-            raise ConfigError(f"there is no ledger {shown}.", remedy="Name the one that `serve` writes.")
-    try:
-        engine = create_engine(url)
-    except (ImportError, NoSuchModuleError) as error:
-        raise ConfigError(
-            f"the ledger {shown} needs a driver that is not installed ({error}).",
-            remedy="Install it, or use SQLite: sqlite:///herdwise.sqlite3.",
-        ) from error
-    if url.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", _set_up_sqlite)
-    try:
-        with engine.begin() as connection:
-            _check_schema(connection, shown, create=create)
-    except SQLAlchemyError as error:
-        engine.dispose()
-        raise ConfigError(
-            f"the ledger {shown} cannot be opened: {getattr(error, 'orig', None) or error}.",
-            remedy="Check the path or URL, and that it may be written.",
-        ) from error
-    except ConfigError:
-        engine.dispose()
-        raise
-    return engine
-
-
-def _make_folder(folder: Path, shown: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"the ledger {shown} cannot be made: {error.strerror}.", remedy="Choose another place."
-        ) from error
-
-
-def _check_schema(connection: Connection, shown: str, *, create: bool) -> None:
-    if inspect(connection).has_table(SCHEMA.name):
-        version = connection.execute(select(SCHEMA.c.version)).scalar_one()
-        if version > SCHEMA_VERSION:
-            raise ConfigError(
-                f"the ledger {shown} has schema {version}; this herdwise knows {SCHEMA_VERSION} at most.",
-                remedy="Update herdwise, or name another ledger.",
-            )
-        return
-    if not create:
-        raise ConfigError(f"{shown} is not a ledger of herdwise.", remedy="Name the one that `serve` writes.")
-    METADATA.create_all(connection)
-    connection.execute(SCHEMA.insert().values(version=SCHEMA_VERSION))
-
-
-def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    cursor = connection.cursor()
-    # WAL: readers don't wait for the writer. FULL: a commit is on the disk, power failure included.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+#: Virtual keys. Of the key itself only a digest is kept; ``terms`` is JSON (see ``keyring.Terms``).
+KEYS = Table(
+    "keys",
+    METADATA,
+    Column("key_id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("shown", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("revoked_at", Float),
+    Column("terms", Text, nullable=False),
+    Index("ix_keys_digest", "digest", unique=True),
+)

@@ -103,12 +103,17 @@ _EMBEDDING = _body(
 )
 
 
+def _ref(name: str) -> _Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
 def _operation(
     summary: str,
     *,
     body: _Schema | None = None,
     streams: bool = False,
     keyed: bool = True,
+    admin: bool = False,
     param: str | None = None,
 ) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": _OBJECT}}
@@ -126,6 +131,8 @@ def _operation(
         told["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     if not keyed:
         told["security"] = []
+    if admin:
+        told["security"] = [{"admin": []}]
     if param is not None:
         told["parameters"] = [{"name": param, "in": "path", "required": True, "schema": _TEXT}]
     return told
@@ -147,10 +154,19 @@ _PATHS: dict[str, dict[str, Any]] = {
     "/v1/feedback": {
         "post": _operation(
             "Grades a decision; when it answers, it is on the disk.",
-            body={"$ref": "#/components/schemas/Feedback"},
+            body=_ref("Feedback"),
         )
     },
     "/v1/decisions/{decision_id}": {"get": _operation("The course of a decision.", param="decision_id")},
+    "/admin/v1/keys": {
+        "get": _operation("All virtual keys.", admin=True),
+        "post": _operation("Makes one; its secret is told here only.", body=_ref("NewKey"), admin=True),
+    },
+    "/admin/v1/keys/{key_id}": {
+        "get": _operation("One of them, with what it has spent.", param="key_id", admin=True),
+        "patch": _operation("Changes it.", param="key_id", body=_ref("KeyChanges"), admin=True),
+        "delete": _operation("Revokes it.", param="key_id", admin=True),
+    },
     "/healthz": {"get": _operation("The process is alive.", keyed=False)},
     "/readyz": {"get": _operation("Somebody can answer; 503 otherwise.", keyed=False)},
     "/openapi.json": {"get": _operation("This document.", keyed=False)},
@@ -160,10 +176,11 @@ _PATHS: dict[str, dict[str, Any]] = {
 @lru_cache(maxsize=1)
 def document() -> dict[str, Any]:
     """The whole document. What our own structs read is described by themselves."""
+    from herdwise.serving.admin import KeyChanges, NewKey
     from herdwise.serving.endpoints import Feedback
 
     _, schemas = msgspec.json.schema_components(
-        [RequestGoals, Feedback], ref_template="#/components/schemas/{name}"
+        [RequestGoals, Feedback, NewKey, KeyChanges], ref_template="#/components/schemas/{name}"
     )
     error = {"type": "object", "required": ["error"], "properties": {"error": _OBJECT}}
     return {
@@ -180,6 +197,7 @@ def document() -> dict[str, Any]:
             "schemas": {**schemas, "Error": error},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
+                "admin": {"type": "http", "scheme": "bearer", "description": "server.admin_key"},
                 "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
             },
         },

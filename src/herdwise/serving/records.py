@@ -75,6 +75,9 @@ class DecisionRecord:
         goals: the request's own goals, as JSON.
         text: what was routed on, where texts are stored.
         tools: offered tools, as JSON, where texts are stored.
+        key_id: the virtual key that it was asked with.
+        charged_usd: what it takes off that key's budgets: its cost, with what was predicted for asks whose
+            cost nobody stated.
     """
 
     query_id: str
@@ -96,6 +99,8 @@ class DecisionRecord:
     goals: str | None = None
     text: str | None = None
     tools: str | None = None
+    key_id: str | None = None
+    charged_usd: float | None = None
     asks: list[AskRecord] = field(default_factory=list)
 
     @property

@@ -25,6 +25,8 @@ class Settings:
     Args:
         host, port: where it listens; port 0 lets the system choose.
         api_keys: keys that a client may show; empty = no key is asked for (loopback only).
+        admin_key: opens the admin API, by which virtual keys are made; with one, every client needs a key.
+        state_url: Redis or Valkey that all gateways of one ledger share; None = this one is alone.
         flags_in_prompt: whether ``[Flag: smallest model]`` in a user message states a goal.
         explain_by_default: whether answers carry the ``herdwise`` object unasked.
         max_body_bytes: longest request body.
@@ -43,6 +45,8 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8484
     api_keys: tuple[str, ...] = ()
+    admin_key: str | None = None
+    state_url: str | None = None
     flags_in_prompt: bool = False
     explain_by_default: bool = False
     max_body_bytes: int = 32 * 1024 * 1024
@@ -55,6 +59,11 @@ class Settings:
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     log_format: Literal["text", "json"] = "text"
     log_level: str = "INFO"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of the config; with any of them, nobody comes in without a key."""
+        return self.api_keys if self.admin_key is None else (*self.api_keys, self.admin_key)
 
 
 @dataclass(slots=True)
@@ -95,6 +104,11 @@ class Service:
             raise ConfigError(
                 f"a candidate cannot be called {taken[0]!r}: that name lets a policy decide.",
                 remedy="Rename the candidate.",
+            )
+        if self.ledger is None and (self.settings.admin_key or self.settings.state_url):
+            raise ConfigError(
+                "virtual keys are kept in the ledger, and the config switches it off.",
+                remedy="Set ledger.enabled: true, or leave out server.admin_key and state.url.",
             )
         if self.default_policy not in self.policies:
             raise ConfigError(

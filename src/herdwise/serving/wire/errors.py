@@ -67,6 +67,8 @@ def from_exception(error: Exception) -> WireError:
     """The wire form of an exception; an unexpected one says nothing of what is inside."""
     if isinstance(error, RequestError):
         headers = {"www-authenticate": "Bearer"} if error.status == 401 else {}
+        if error.retry_after_s is not None:
+            headers["retry-after"] = str(math.ceil(error.retry_after_s))
         return wire_error(
             str(error), status=error.status, code=error.code, param=error.param, headers=headers
         )

@@ -1,0 +1,200 @@
+"""Budgets and rate limits of virtual keys: reserved before a request is carried out, settled after it.
+
+Money is counted in billionths of a USD, as whole numbers: what the ledger sums up is what was spent here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from herdwise.core.errors import RequestError
+from herdwise.core.money import to_nanos
+from herdwise.serving.keyring import Budget, Period, VirtualKey
+
+MINUTE_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What one request holds until it is settled.
+
+    Args:
+        id: its own.
+        key_id: whose.
+        at: Unix time of the request: it is charged to the periods and the minute of this time.
+        nanos: USD held, in billionths.
+        tokens: counted against the minute.
+    """
+
+    id: str
+    key_id: str
+    at: float
+    nanos: int
+    tokens: int
+
+
+#: (key id, since when as Unix time) -> billionths of a USD that the ledger holds as charged to it.
+Spent = Callable[[str, float], Awaitable[int]]
+
+
+class Meter(Protocol):
+    """Counts for virtual keys. All methods are atomic over all gateways that share the same state."""
+
+    async def begin(self, key: VirtualKey, at: float) -> int | None:
+        """Count one request; returns the billionths of a USD left in the tightest budget, None = no budget.
+
+        Raises:
+            RequestError: 429, with ``retry_after_s``, when the minute's requests are used up or nothing is
+                left of a budget.
+        """
+
+    async def reserve(self, key: VirtualKey, at: float, nanos: int, tokens: int) -> Reservation:
+        """Hold what a request is expected to take.
+
+        Raises:
+            RequestError: 429, when it no longer fits a budget or the minute's tokens.
+        """
+
+    async def settle(self, key: VirtualKey, held: Reservation, nanos: int, tokens: int) -> None:
+        """Charge what it took instead of what was held."""
+
+    async def spent(self, key: VirtualKey, budget: Budget, at: float) -> int:
+        """Billionths of a USD spent in the budget's present period, reservations left out."""
+
+    async def close(self) -> None:
+        """Give back connections."""
+
+
+class LocalMeter:
+    """The meter of one gateway alone, in its memory; what was spent before it started is in the ledger.
+
+    Args:
+        spent: reads the ledger.
+    """
+
+    def __init__(self, spent: Spent) -> None:
+        self._ledger = spent
+        self._spent: dict[tuple[str, float], int] = {}
+        self._held: dict[str, int] = {}
+        self._minutes: dict[str, tuple[int, int, int]] = {}
+        self._reading = asyncio.Lock()
+
+    async def begin(self, key: VirtualKey, at: float) -> int | None:
+        """See ``Meter.begin``."""
+        minute, requests, tokens = self._minute(key, at)
+        if key.terms.requests_per_minute is not None and requests >= key.terms.requests_per_minute:
+            raise too_many(key, at, "requests", key.terms.requests_per_minute)
+        if key.terms.tokens_per_minute is not None and tokens >= key.terms.tokens_per_minute:
+            raise too_many(key, at, "tokens", key.terms.tokens_per_minute)
+        self._minutes[key.key_id] = (minute, requests + 1, tokens)
+        left: int | None = None
+        for budget in key.terms.budgets:
+            rest = await self._left(key, budget, at)
+            if rest <= 0:
+                raise out_of_budget(key, budget, at)
+            left = rest if left is None else min(left, rest)
+        return left
+
+    async def reserve(self, key: VirtualKey, at: float, nanos: int, tokens: int) -> Reservation:
+        """See ``Meter.reserve``."""
+        for budget in key.terms.budgets:
+            await self._left(key, budget, at)
+        # Nothing is awaited from here on, so that no other request comes in between.
+        minute, requests, used = self._minute(key, at)
+        if key.terms.tokens_per_minute is not None and used + tokens > key.terms.tokens_per_minute:
+            raise too_many(key, at, "tokens", key.terms.tokens_per_minute)
+        for budget in key.terms.budgets:
+            if self._left_now(key, budget, at) < nanos:
+                raise out_of_budget(key, budget, at)
+        self._minutes[key.key_id] = (minute, requests, used + tokens)
+        self._held[key.key_id] = self._held.get(key.key_id, 0) + nanos
+        return Reservation(secrets.token_hex(8), key.key_id, at, nanos, tokens)
+
+    async def settle(self, key: VirtualKey, held: Reservation, nanos: int, tokens: int) -> None:
+        """See ``Meter.settle``."""
+        self._held[key.key_id] -= held.nanos
+        for since in {period_start(budget.period, held.at) for budget in key.terms.budgets}:
+            if (key.key_id, since) in self._spent:  # else nobody has asked yet, and the ledger will tell
+                self._spent[key.key_id, since] += nanos
+        minute, requests, used = self._minute(key, held.at)
+        if minute == int(held.at // MINUTE_S):
+            self._minutes[key.key_id] = (minute, requests, used + tokens - held.tokens)
+
+    async def spent(self, key: VirtualKey, budget: Budget, at: float) -> int:
+        """See ``Meter.spent``."""
+        await self._left(key, budget, at)
+        return self._spent[key.key_id, period_start(budget.period, at)]
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+    def _minute(self, key: VirtualKey, at: float) -> tuple[int, int, int]:
+        """The key's minute, and its requests and tokens so far."""
+        minute = int(at // MINUTE_S)
+        known = self._minutes.get(key.key_id)
+        # One that began in an earlier minute than the last counts with the last.
+        return (minute, 0, 0) if known is None or known[0] < minute else known
+
+    def _left_now(self, key: VirtualKey, budget: Budget, at: float) -> int:
+        spent = self._spent[key.key_id, period_start(budget.period, at)]
+        return to_nanos(budget.usd) - spent - self._held.get(key.key_id, 0)
+
+    async def _left(self, key: VirtualKey, budget: Budget, at: float) -> int:
+        since = period_start(budget.period, at)
+        if (key.key_id, since) not in self._spent:
+            async with self._reading:
+                if (key.key_id, since) not in self._spent:
+                    self._spent[key.key_id, since] = await self._ledger(key.key_id, since)
+        return self._left_now(key, budget, at)
+
+
+def period_start(period: Period, at: float) -> float:
+    """Unix time at which the period that holds ``at`` began, in UTC; 0 for "ever"."""
+    if period == "ever":
+        return 0.0
+    if period == "hour":
+        return at // 3600 * 3600
+    if period == "day":
+        return at // 86400 * 86400
+    day = dt.datetime.fromtimestamp(at, dt.UTC)
+    return dt.datetime(day.year, day.month, 1, tzinfo=dt.UTC).timestamp()
+
+
+def period_end(period: Period, at: float) -> float | None:
+    """Unix time at which that period ends; None = never."""
+    start = period_start(period, at)
+    if period == "ever":
+        return None
+    if period == "month":
+        day = dt.datetime.fromtimestamp(start, dt.UTC)
+        return dt.datetime(day.year + day.month // 12, day.month % 12 + 1, 1, tzinfo=dt.UTC).timestamp()
+    return start + (3600 if period == "hour" else 86400)
+
+
+def too_many(key: VirtualKey, at: float, what: str, limit: int) -> RequestError:
+    """The error of a used-up minute."""
+    return RequestError(
+        f"key {key.name!r} is limited to {limit} {what} per minute.",
+        status=429,
+        code="rate_limit_exceeded",
+        retry_after_s=MINUTE_S - at % MINUTE_S,
+        remedy="Try again in the next minute.",
+    )
+
+
+def out_of_budget(key: VirtualKey, budget: Budget, at: float) -> RequestError:
+    """The error of a used-up budget."""
+    end = period_end(budget.period, at)
+    span = "in all" if budget.period == "ever" else f"per {budget.period}"
+    when = "" if end is None else f"; it is renewed in {end - at:.0f} s"
+    return RequestError(
+        f"the budget of key {key.name!r}, {budget.usd:g} USD {span}, is spent or would be{when}.",
+        status=429,
+        code="insufficient_quota",
+        retry_after_s=None if end is None else end - at,
+    )

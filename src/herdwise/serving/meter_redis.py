@@ -1,0 +1,229 @@
+"""The meter that several gateways share: counters in Redis or Valkey, changed by scripts that run whole."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from herdwise.core.errors import ConfigError, HerdwiseError, MissingExtraError, RequestError
+from herdwise.core.money import to_nanos
+from herdwise.serving.keyring import Budget, VirtualKey
+from herdwise.serving.meter import (
+    MINUTE_S,
+    Reservation,
+    Spent,
+    out_of_budget,
+    period_end,
+    period_start,
+    too_many,
+)
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+#: How long a reservation holds whose gateway died: longer than any request may take.
+_HOLD_S = 3600
+#: Counters outlive their period by this, for late settlements.
+_GRACE_S = 2 * 3600
+_FOREVER_S = 400 * 86400
+
+# All scripts: KEYS = the minute's hash, the hash of held sums, the set of their ends, a counter per budget.
+_FREE = """
+local over = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[1])
+for _, id in ipairs(over) do
+  redis.call('HDEL', KEYS[2], id)
+  redis.call('ZREM', KEYS[3], id)
+end
+local held = 0
+for _, nanos in ipairs(redis.call('HVALS', KEYS[2])) do held = held + tonumber(nanos) end
+"""
+# ARGV: now, requests per minute or -1, tokens per minute or -1, life of the minute, a limit per budget.
+# Returns {what, number}: the minute's requests or tokens are used up; a counter must be filled from the
+# ledger first; a budget is spent; or what is left of the tightest budget (-1 = there is none).
+_BEGIN = (
+    _FREE
+    + """
+local requests = tonumber(redis.call('HGET', KEYS[1], 'requests') or '0')
+local tokens = tonumber(redis.call('HGET', KEYS[1], 'tokens') or '0')
+if tonumber(ARGV[2]) >= 0 and requests >= tonumber(ARGV[2]) then return {'requests', 0} end
+if tonumber(ARGV[3]) >= 0 and tokens >= tonumber(ARGV[3]) then return {'tokens', 0} end
+local left = -1
+for place = 4, #KEYS do
+  local spent = redis.call('GET', KEYS[place])
+  if not spent then return {'unknown', place - 4} end
+  local rest = tonumber(ARGV[place + 1]) - tonumber(spent) - held
+  if rest <= 0 then return {'spent', place - 4} end
+  if left < 0 or rest < left then left = rest end
+end
+redis.call('HINCRBY', KEYS[1], 'requests', 1)
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+return {'left', left}
+"""
+)
+# ARGV: now, tokens per minute or -1, life of the minute, id, nanos, tokens, end of the hold, then the limits.
+_RESERVE = (
+    _FREE
+    + """
+local tokens = tonumber(redis.call('HGET', KEYS[1], 'tokens') or '0')
+if tonumber(ARGV[2]) >= 0 and tokens + tonumber(ARGV[6]) > tonumber(ARGV[2]) then return {'tokens', 0} end
+for place = 4, #KEYS do
+  local spent = redis.call('GET', KEYS[place])
+  if not spent then return {'unknown', place - 4} end
+  if tonumber(ARGV[place + 4]) - tonumber(spent) - held < tonumber(ARGV[5]) then
+    return {'spent', place - 4}
+  end
+end
+redis.call('HINCRBY', KEYS[1], 'tokens', ARGV[6])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+if tonumber(ARGV[5]) > 0 then
+  redis.call('HSET', KEYS[2], ARGV[4], ARGV[5])
+  redis.call('ZADD', KEYS[3], ARGV[7], ARGV[4])
+end
+return {'held', 0}
+"""
+)
+# ARGV: id, nanos, tokens to add to the minute (may be negative).
+_SETTLE = """
+redis.call('HDEL', KEYS[2], ARGV[1])
+redis.call('ZREM', KEYS[3], ARGV[1])
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HINCRBY', KEYS[1], 'tokens', ARGV[3]) end
+for place = 4, #KEYS do
+  if redis.call('EXISTS', KEYS[place]) == 1 then redis.call('INCRBY', KEYS[place], ARGV[2]) end
+end
+return 1
+"""
+
+
+class RedisMeter:
+    """See ``meter.Meter``. A request takes two round trips, and its settlement a third.
+
+    Counters that Redis does not know (it was emptied, or a period began) are filled from the ledger,
+    which all gateways must share too.
+
+    Args:
+        url: such as ``redis://127.0.0.1:6379/0``.
+        spent: reads the ledger.
+        prefix: put before every key, so that several herds can share a server.
+
+    Raises:
+        MissingExtraError: when the extra is not installed.
+        ConfigError: when the URL cannot be read.
+    """
+
+    def __init__(self, url: str, spent: Spent, prefix: str = "herdwise") -> None:
+        self._redis = connect(url)
+        self._ledger, self._prefix = spent, prefix
+        self._begin = self._redis.register_script(_BEGIN)
+        self._reserve = self._redis.register_script(_RESERVE)
+        self._settle = self._redis.register_script(_SETTLE)
+
+    async def begin(self, key: VirtualKey, at: float) -> int | None:
+        """See ``Meter.begin``."""
+        terms = key.terms
+        args = [
+            at,
+            -1 if terms.requests_per_minute is None else terms.requests_per_minute,
+            -1 if terms.tokens_per_minute is None else terms.tokens_per_minute,
+            2 * MINUTE_S,
+            *(to_nanos(budget.usd) for budget in terms.budgets),
+        ]
+        left = await self._run(self._begin, key, at, args)
+        return None if left < 0 else left
+
+    async def reserve(self, key: VirtualKey, at: float, nanos: int, tokens: int) -> Reservation:
+        """See ``Meter.reserve``."""
+        held = Reservation(secrets.token_hex(8), key.key_id, at, nanos, tokens)
+        limit = key.terms.tokens_per_minute
+        args = [at, -1 if limit is None else limit, 2 * MINUTE_S, held.id, nanos, tokens, at + _HOLD_S]
+        await self._run(
+            self._reserve, key, at, [*args, *(to_nanos(budget.usd) for budget in key.terms.budgets)]
+        )
+        return held
+
+    async def settle(self, key: VirtualKey, held: Reservation, nanos: int, tokens: int) -> None:
+        """See ``Meter.settle``."""
+        places = self._places(key, held.at)
+        # Two budgets of one period share a counter, which must be raised once.
+        places = [*places[:3], *dict.fromkeys(places[3:])]
+        await self._called(self._settle(keys=places, args=[held.id, nanos, tokens - held.tokens]))
+
+    async def spent(self, key: VirtualKey, budget: Budget, at: float) -> int:
+        """See ``Meter.spent``."""
+        place = self._place(key, budget, at)
+        found = await self._called(self._redis.get(place))
+        if found is None:
+            await self._fill(key, budget, at)
+            found = await self._called(self._redis.get(place))
+        return int(found)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    async def _run(self, script: Any, key: VirtualKey, at: float, args: list[Any]) -> int:
+        budgets = key.terms.budgets
+        for _ in range(len(budgets) + 1):
+            what, number = await self._called(script(keys=self._places(key, at), args=args))
+            if what != b"unknown":
+                break
+            await self._fill(key, budgets[number], at)
+        else:
+            raise HerdwiseError("Redis forgets what it is told.", remedy="Look at its maxmemory-policy.")
+        if what == b"spent":
+            raise out_of_budget(key, budgets[number], at)
+        if what == b"requests":
+            raise too_many(key, at, "requests", key.terms.requests_per_minute or 0)
+        if what == b"tokens":
+            raise too_many(key, at, "tokens", key.terms.tokens_per_minute or 0)
+        return int(number)
+
+    async def _fill(self, key: VirtualKey, budget: Budget, at: float) -> None:
+        """Set a counter from the ledger, unless another gateway has done so."""
+        before = await self._ledger(key.key_id, period_start(budget.period, at))
+        end = period_end(budget.period, at)
+        life_s = _FOREVER_S if end is None else int(end - at) + _GRACE_S
+        await self._called(self._redis.set(self._place(key, budget, at), before, nx=True, ex=life_s))
+
+    def _places(self, key: VirtualKey, at: float) -> list[str]:
+        # The key's id in braces keeps its counters on one node of a cluster.
+        base = f"{self._prefix}:{{{key.key_id}}}"
+        counters = [self._place(key, budget, at) for budget in key.terms.budgets]
+        return [f"{base}:minute:{int(at // MINUTE_S)}", f"{base}:held", f"{base}:ends", *counters]
+
+    def _place(self, key: VirtualKey, budget: Budget, at: float) -> str:
+        start = int(period_start(budget.period, at))
+        return f"{self._prefix}:{{{key.key_id}}}:spent:{budget.period}:{start}"
+
+    async def _called(self, call: Awaitable[Any]) -> Any:
+        from redis.exceptions import RedisError
+
+        try:
+            return await call
+        except RedisError as error:
+            # Without the shared counters no limit could be kept: better no answer than an unpaid one.
+            raise RequestError(
+                f"the shared state cannot be reached ({type(error).__name__}).",
+                status=503,
+                code="state_unavailable",
+                retry_after_s=1.0,
+            ) from error
+
+
+def connect(url: str) -> Redis:
+    """A client of the server at a URL. Opens no connection.
+
+    Raises:
+        MissingExtraError: when the extra is not installed.
+        ConfigError: when the URL cannot be read.
+    """
+    try:
+        from redis.asyncio import Redis
+    except ImportError as error:
+        raise MissingExtraError("shared state in Redis", extra="redis") from error
+    try:
+        return Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=2.0)
+    except ValueError as error:
+        raise ConfigError(
+            "state.url cannot be read.", remedy="It looks like redis://127.0.0.1:6379/0."
+        ) from error
