@@ -5,8 +5,8 @@
 Three folds of the training splits of bfcl, routerbench_partial and mmlu_pro. First the pinball loss at 0.5,
 0.9 and 0.95 against quantiles that are constant per candidate, and the coverage at 0.9 within quarters by
 prediction. Then the squared error of the logarithm against that of the candidates' means, by the number of
-the vectors' directions, for candidates fitted together and each alone. Folders other than mmlu_pro are taken from
-../shared/outcomes, and left out where that does not exist.
+the vectors' directions, for candidates fitted together and each alone. Folders other than mmlu_pro are taken
+from ../shared/outcomes, and left out where that does not exist.
 """
 
 from __future__ import annotations
