@@ -71,7 +71,7 @@ def _system(system: Any) -> list[dict[str, Any]]:
 
 
 def _message(message: Any, where: str) -> list[dict[str, Any]]:
-    role, content = _object(message).get("role"), _object(message).get("content")
+    role, content = _word(_object(message), "role"), _object(message).get("content")
     if role not in {"user", "assistant", "system"}:
         raise _invalid(f"{where}.role", "must be user or assistant")
     if isinstance(content, str):
@@ -103,7 +103,7 @@ def _assistant(blocks: Iterable[tuple[Mapping[str, Any], str]]) -> dict[str, Any
     texts: list[str] = []
     calls: list[dict[str, Any]] = []
     for block, where in blocks:
-        kind = block.get("type")
+        kind = _word(block, "type")
         if kind == "text":
             texts.append(_text(block, where))
         elif kind == "tool_use":
@@ -135,8 +135,8 @@ def _tool_result(block: Mapping[str, Any], where: str) -> tuple[str, list[dict[s
 
 
 def _parts(block: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
-    kind, source = block.get("type"), _object(block.get("source"))
-    form = source.get("type")
+    kind, source = _word(block, "type"), _object(block.get("source"))
+    form = _word(source, "type")
     if kind == "text":
         return [{"type": "text", "text": _text(block, where)}]
     if kind == "image" and form in {"base64", "url"}:
@@ -161,7 +161,7 @@ def _data_url(source: Mapping[str, Any]) -> str:
 
 def _tool(tool: Any, where: str) -> dict[str, Any]:
     given = _object(tool)
-    if given.get("type") not in {None, "custom"}:
+    if given.get("type") not in (None, "custom"):
         raise _unsupported(f"{where}.type", f"{given['type']!r} runs on Anthropic's servers, not on a herd")
     if not isinstance(given.get("name"), str):
         raise _invalid(f"{where}.name", "must be a text")
@@ -175,7 +175,7 @@ def _tool(tool: Any, where: str) -> dict[str, Any]:
 
 
 def _choose(choice: Any, chat: dict[str, Any]) -> None:
-    kind = _object(choice).get("type")
+    kind = _word(_object(choice), "type")
     if kind == "tool":
         chat["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}}
     elif kind in _CHOICES:
@@ -187,7 +187,7 @@ def _choose(choice: Any, chat: dict[str, Any]) -> None:
 
 
 def _output(config: Mapping[str, Any], chat: dict[str, Any]) -> None:
-    effort, form = config.get("effort"), _object(config.get("format"))
+    effort, form = _word(config, "effort"), _object(config.get("format"))
     if effort in _EFFORTS:
         chat["reasoning_effort"] = _EFFORTS[effort]
     if form.get("type") == "json_schema":
@@ -200,6 +200,12 @@ def _text(block: Any, where: str) -> str:
     if not isinstance(text, str):
         raise _invalid(f"{where}.text", "must be a text")
     return text
+
+
+def _word(given: Mapping[str, Any], name: str) -> str:
+    """A text, "" where it is anything else: what a client sends may not even have a hash."""
+    value = given.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _object(value: Any) -> Mapping[str, Any]:

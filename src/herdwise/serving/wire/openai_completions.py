@@ -104,7 +104,7 @@ def to_chat(asked: Mapping[str, Any]) -> dict[str, Any]:
                 param=name,
                 code="unsupported_value",
             )
-    if asked.get("best_of") not in {None, asked.get("n") or 1}:
+    if asked.get("best_of") not in (None, asked.get("n") or 1):
         raise RequestError("best_of must equal n.", param="best_of", code="unsupported_value")
     logprobs = asked.get("logprobs")
     if logprobs is not None:

@@ -37,18 +37,22 @@ def to_chat(asked: Mapping[str, Any]) -> dict[str, Any]:
     chat = {key: value for key, value in asked.items() if key not in _OWN}
     messages: list[dict[str, Any]] = []
     if asked.get("instructions"):
+        if not isinstance(asked["instructions"], str):
+            raise _invalid("instructions", "must be a text")
         messages.append({"role": "system", "content": asked["instructions"]})
-    given = asked.get("input")
+    given, before = asked.get("input"), len(messages)
     if isinstance(given, str):
         messages.append({"role": "user", "content": given})
-    elif isinstance(given, list) and given:
+    elif isinstance(given, list):
         _items(given, messages)
-    else:
-        raise _invalid("input", "must be a text or a list of items")
+    if len(messages) == before:
+        raise _invalid("input", "must be a text or a list of items that say something")
     chat["messages"] = messages
     if asked.get("max_output_tokens") is not None:
         chat["max_completion_tokens"] = asked["max_output_tokens"]
     if asked.get("tools"):
+        if not isinstance(asked["tools"], list):
+            raise _invalid("tools", "must be a list")
         chat["tools"] = [_tool(tool, f"tools[{n}]") for n, tool in enumerate(asked["tools"])]
     if asked.get("tool_choice") is not None:
         chat["tool_choice"] = _choice(asked["tool_choice"])
@@ -56,7 +60,9 @@ def to_chat(asked: Mapping[str, Any]) -> dict[str, Any]:
     effort = _object(asked.get("reasoning")).get("effort")
     if effort is not None:
         chat["reasoning_effort"] = effort
-    if "message.output_text.logprobs" in (asked.get("include") or ()) or asked.get("top_logprobs"):
+    include = asked.get("include")
+    wanted = isinstance(include, list) and "message.output_text.logprobs" in include
+    if wanted or asked.get("top_logprobs"):
         chat["logprobs"] = True
     return chat
 
@@ -66,14 +72,14 @@ def _refuse_state(asked: Mapping[str, Any]) -> None:
         if asked.get(name):
             remedy = "Set store to false, or leave it out." if name == "store" else "Send the whole input."
             raise RequestError(f"{name}: {why}.", param=name, code="unsupported_value", remedy=remedy)
-    if asked.get("truncation") not in {None, "disabled"}:
+    if asked.get("truncation") not in (None, "disabled"):
         raise _unsupported("truncation", "the input is never cut here")
 
 
 def _items(items: list[Any], messages: list[dict[str, Any]]) -> None:
     for number, given in enumerate(items):
         where, item = f"input[{number}]", _object(given)
-        kind = item.get("type") or ("message" if "role" in item else None)
+        kind = _word(item, "type") or ("message" if "role" in item else "")
         if kind == "message":
             messages.append(_message(item, where))
         elif kind == "function_call":
@@ -103,11 +109,11 @@ def _message(item: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _part(given: Any, where: str) -> dict[str, Any]:
     part = _object(given)
-    kind = part.get("type")
+    kind = _word(part, "type")
     if kind in {"input_text", "output_text", "text"}:
-        return {"type": "text", "text": part.get("text") or ""}
+        return {"type": "text", "text": _word(part, "text")}
     if kind == "refusal":
-        return {"type": "text", "text": part.get("refusal") or ""}
+        return {"type": "text", "text": _word(part, "refusal")}
     if kind == "input_image" and isinstance(part.get("image_url"), str):
         detail = {} if part.get("detail") is None else {"detail": part["detail"]}
         return {"type": "image_url", "image_url": {"url": part["image_url"], **detail}}
@@ -157,7 +163,8 @@ def _choice(choice: Any) -> Any:
     if given.get("type") == "function":
         return {"type": "function", "function": {"name": given.get("name")}}
     if given.get("type") == "allowed_tools":
-        tools = [_choice(tool) for tool in given.get("tools") or ()]
+        allowed = given.get("tools")
+        tools = [_choice(tool) for tool in allowed] if isinstance(allowed, list) else []
         return {"type": "allowed_tools", "allowed_tools": {"mode": given.get("mode"), "tools": tools}}
     raise _unsupported("tool_choice", "must be auto, none, required, a function or allowed_tools")
 
@@ -172,6 +179,12 @@ def _form(text: Mapping[str, Any], chat: dict[str, Any]) -> None:
         chat["response_format"] = {"type": "json_object"}
     if text.get("verbosity") is not None:
         chat["verbosity"] = text["verbosity"]
+
+
+def _word(given: Mapping[str, Any], name: str) -> str:
+    """A text, "" where it is anything else: what a client sends may not even have a hash."""
+    value = given.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _object(value: Any) -> Mapping[str, Any]:
