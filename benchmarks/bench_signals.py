@@ -78,7 +78,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folders", default="routerdc7,mmlu_pro")
-    for folder in parser.parse_args().folders.split(","):
+    parser.add_argument("--only", default="", help="groups whose name holds this text")
+    options = parser.parse_args()
+    for folder in options.folders.split(","):
         if folder != "mmlu_pro" and not (SHARED / folder).is_dir():
             print(f"{folder}: not at hand, left out")
             continue
@@ -93,6 +95,8 @@ def main() -> None:
         print(f"\n{folder}: micro {100 * full.mean():.2f}, macro {100 * shares @ full:.2f}, MSE {error:.4f}")
         recorded = table.tools is not None and any(table.tools)
         for group, dropped in (GROUPS | (TOOL_GROUPS if recorded else {})).items():
+            if options.only not in group:
+                continue
             less, worse = routed(without(X, dropped), Y)
             change = 100 * (less - full)
             n = len(change)
