@@ -125,8 +125,8 @@ def replay(policy: Policy, openings: Openings, records: Records) -> Replay:
     """Carry out ``policy`` on every query.
 
     Raises:
-        InputError: when the policy asks what no record can answer (see ``Policy.replayable``), or samples that
-            were not recorded.
+        InputError: when the policy asks what no record can answer (see ``Policy.replayable``), or for
+            samples that were not recorded.
         HerdwiseError: when the policy breaks the contract: waits for nothing, never finishes, or returns
             an answer that it does not have.
     """
