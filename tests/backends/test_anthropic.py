@@ -263,6 +263,8 @@ async def test_every_stop_reason_has_its_finish_reason(
     "more",
     [
         {"n": 2},
+        {"response_format": {"type": "json_schema", "json_schema": 7}},
+        {"messages": [{"role": "assistant", "content": "x", "tool_calls": [7]}]},
         {"logprobs": True},
         {"functions": [{"name": "f"}]},
         {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},

@@ -179,6 +179,8 @@ async def test_a_cut_answer_says_so_and_logprobs_are_passed_on(made: Any) -> Non
     "more",
     [
         {"n": 2},
+        {"response_format": {"type": "json_schema", "json_schema": 7}},
+        {"messages": [{"role": "assistant", "content": "x", "tool_calls": [7]}]},
         {"tools": [TOOL], "tool_choice": "required"},
         {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}]},

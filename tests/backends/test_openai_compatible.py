@@ -22,7 +22,7 @@ from herdwise.core.errors import (
 from herdwise.transport.client import HttpClient, Limits, Timeouts
 
 SECRET = "sk-very-secret-key"
-BODY = {"model": "auto", "messages": [{"role": "user", "content": "Hello there, my friend"}]}
+BODY: dict[str, Any] = {"model": "auto", "messages": [{"role": "user", "content": "Hello there, my friend"}]}
 ECHO = "echo: Hello there, my friend"
 #: For what must time out; everything else gets time enough on a busy machine.
 QUICK = Timeouts(connect_s=1.0, first_byte_s=0.3, idle_s=0.3, total_s=0.6)
@@ -455,3 +455,38 @@ async def test_after_a_storm_of_faults_no_connection_task_or_slot_is_left(faulty
     await own.close()
     await up.until(lambda: not up.connections and up.in_flight == 0)
     assert asyncio.all_tasks() == before
+
+
+async def test_the_answers_limit_goes_by_the_name_that_the_upstream_knows(
+    faulty_upstream: Any, client: HttpClient
+) -> None:
+    up = await faulty_upstream()
+    made = backend(up, client, limit_field="max_completion_tokens")
+    await made.complete({**BODY, "max_tokens": 3})
+    await collect(made, {**BODY, "max_completion_tokens": 4, "max_tokens": 9})
+    await made.complete({**BODY, "max_tokens": None})
+    await backend(up, client).complete({**BODY, "max_tokens": 5})
+    names = ("max_tokens", "max_completion_tokens")
+    told = [{name: sent[name] for name in names if name in sent} for sent in up.bodies]
+    assert told == [{"max_completion_tokens": 3}, {"max_completion_tokens": 4}, {}, {"max_tokens": 5}]
+    with pytest.raises(ConfigError, match="max_completion_tokens or max_tokens"):
+        backend(up, client, limit_field="limit")
+
+
+async def test_what_our_own_wire_adds_to_a_request_is_not_sent(
+    faulty_upstream: Any, client: HttpClient
+) -> None:
+    from herdwise.core.native import NATIVE, Native
+
+    up = await faulty_upstream()
+    thought = {"role": "assistant", "content": "Yes?", "thinking_blocks": [{"type": "thinking"}]}
+    body = {**BODY, "messages": [*BODY["messages"], thought, *BODY["messages"]]}
+    body[NATIVE] = Native("anthropic", {}, {})
+    made = backend(up, client)
+    await made.complete(body)
+    await collect(made, body)
+    plain = {"role": "assistant", "content": "Yes?"}
+    for sent in up.bodies:
+        assert sent["messages"] == [*BODY["messages"], plain, *BODY["messages"]]
+        assert NATIVE not in sent
+    assert "thinking_blocks" in body["messages"][1]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from herdwise.backends.anthropic_reply import MessageStream, to_completion
 from herdwise.backends.anthropic_request import Reasoning, to_messages
-from herdwise.backends.base import Health
+from herdwise.backends.base import Health, translating
 from herdwise.backends.chat_shape import read_chunk, read_completion
 from herdwise.backends.http import HttpBackend
 from herdwise.core.completion import Chunk, Completion
@@ -124,7 +124,10 @@ class Anthropic(HttpBackend):
         """The request, and the headers that belong to it."""
         native = native_of(body, self.name)
         if native is None:
-            sent = to_messages(body, self.candidate, max_tokens=self._max_tokens, reasoning=self._reasoning)
+            with translating(self.candidate):
+                sent = to_messages(
+                    body, self.candidate, max_tokens=self._max_tokens, reasoning=self._reasoning
+                )
             return {**sent, "model": self.model}, {}
         sent = {key: value for key, value in native.body.items() if key != "stream"}
         sent["model"], sent["messages"] = self.model, _signed(native.body["messages"])

@@ -153,7 +153,7 @@ class _Translator:
         return system, turns
 
     def _assistant(self, message: Mapping[str, Any]) -> list[dict[str, Any]]:
-        blocks = [dict(block) for block in message.get("thinking_blocks") or ()]
+        blocks = [{**block} for block in message.get("thinking_blocks") or ()]
         blocks += self._parts(message.get("content"))
         if message.get("refusal"):
             blocks.append({"type": "text", "text": message["refusal"]})

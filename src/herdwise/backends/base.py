@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,6 +26,21 @@ class Health:
     reachable: bool
     detail: str = ""
     models: tuple[str, ...] | None = None
+
+
+@contextmanager
+def translating(candidate: str) -> Iterator[None]:
+    """While a request is translated to another API: fields of the wrong kind are the request's fault.
+
+    A backend that passes requests on leaves their refusal to its upstream; one that reads them cannot.
+
+    Raises:
+        UnsupportedError: in place of the errors that such fields cause.
+    """
+    try:
+        yield
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        raise UnsupportedError("a request with fields of the wrong kind", candidate=candidate) from error
 
 
 class Backend(ABC):

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, ClassVar
 
-from herdwise.backends.base import Health
+from herdwise.backends.base import Health, translating
 from herdwise.backends.chat_shape import read_chunk, read_completion
 from herdwise.backends.http import HttpBackend
 from herdwise.backends.ollama_shape import ending, logprobs, new_frame, to_delta, to_ollama, usage
@@ -134,7 +134,8 @@ class Ollama(HttpBackend):
         return await self._listed(self._under("api", "tags"), "models", "name")
 
     def _translated(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        sent = to_ollama(body, self.candidate, self._options)
+        with translating(self.candidate):
+            sent = to_ollama(body, self.candidate, self._options)
         return {**self._server(), **sent, "model": self.model}
 
     def _server(self) -> dict[str, Any]:

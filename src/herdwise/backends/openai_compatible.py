@@ -10,7 +10,7 @@ from herdwise.backends.base import Health
 from herdwise.backends.chat_shape import read_chunk, read_completion
 from herdwise.backends.http import HttpBackend
 from herdwise.core.completion import Chunk, Completion
-from herdwise.core.errors import BadResponseError
+from herdwise.core.errors import BadResponseError, ConfigError
 from herdwise.core.native import NATIVE
 from herdwise.transport.client import HttpClient, Timeouts
 from herdwise.transport.content import json_object
@@ -18,6 +18,7 @@ from herdwise.transport.failures import from_error_object
 
 #: Not the upstream's: streaming is set here, and ``core.native`` is ours.
 _NOT_PASSED = frozenset({"stream", "stream_options", NATIVE})
+_LIMITS = ("max_completion_tokens", "max_tokens")
 #: What our own Anthropic backend adds to a message; a client that sends it back may be routed here next.
 _FOREIGN = "thinking_blocks"
 
@@ -36,9 +37,12 @@ class OpenAICompatible(HttpBackend):
         base_url: up to and including the version, such as ``http://127.0.0.1:11434/v1``.
         api_key: sent as a bearer token; never shown.
         include_usage: ask for token counts in streams.
+        limit_field: the one name by which the upstream takes the answer's longest length, "max_tokens" or
+            "max_completion_tokens"; None = it takes either, and gets it as the client named it.
 
     Raises:
-        ConfigError: when ``base_url`` is not an http(s) URL, or the key cannot stand in a header.
+        ConfigError: when ``base_url`` is not an http(s) URL, the key cannot stand in a header, or
+            ``limit_field`` is another name.
     """
 
     name: ClassVar[str] = "openai_compatible"
@@ -56,7 +60,13 @@ class OpenAICompatible(HttpBackend):
         max_concurrency: int | None = None,
         max_queue: int | None = None,
         include_usage: bool = True,
+        limit_field: str | None = None,
     ) -> None:
+        if limit_field not in {None, *_LIMITS}:
+            raise ConfigError(
+                f"candidate {candidate!r}: limit_field {limit_field!r} is not known.",
+                remedy=f"It is {' or '.join(_LIMITS)}.",
+            )
         super().__init__(
             candidate,
             base_url,
@@ -69,12 +79,13 @@ class OpenAICompatible(HttpBackend):
             max_queue=max_queue,
         )
         self._chat_url = self._under("chat", "completions")
-        self._include_usage = include_usage
+        self._include_usage, self._limit_field = include_usage, limit_field
 
     async def complete(self, body: Mapping[str, Any]) -> Completion:
         """See ``Backend.complete``. ``stream`` and ``stream_options`` are taken out of the request."""
         sent = {k: v for k, v in body.items() if k not in _NOT_PASSED}
         sent["model"], sent["messages"] = self.model, _own_messages(body)
+        self._name_limit(sent)
         async with self._limit:
             started = time.perf_counter()
             answer = await self._client.read_json(self._call(self._chat_url, sent))
@@ -87,6 +98,7 @@ class OpenAICompatible(HttpBackend):
         """See ``Backend.stream``. Ends well only after ``[DONE]`` or a finish reason."""
         sent = {**body, "model": self.model, "messages": _own_messages(body), "stream": True}
         sent.pop(NATIVE, None)
+        self._name_limit(sent)
         options = sent.get("stream_options")
         if self._include_usage and (options is None or "include_usage" not in options):
             sent["stream_options"] = {**(options or {}), "include_usage": True}
@@ -112,6 +124,12 @@ class OpenAICompatible(HttpBackend):
                 f"candidate {self.candidate!r}: the stream ended before the answer did.",
                 candidate=self.candidate,
             )
+
+    def _name_limit(self, sent: dict[str, Any]) -> None:
+        if self._limit_field is not None:
+            stated = [limit for name in _LIMITS if (limit := sent.pop(name, None)) is not None]
+            if stated:
+                sent[self._limit_field] = stated[0]
 
     async def embed(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """See ``Backend.embed``."""
