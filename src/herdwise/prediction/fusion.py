@@ -119,14 +119,15 @@ class Fusion:
         self, votes: Votes, odds: np.ndarray, kept: np.ndarray, rng: np.random.Generator
     ) -> None:
         """Of the network as it is, on the queries at ``kept``, that it has not seen."""
-        rows = np.repeat(kept, _HEARINGS)
-        heard = some_heard(odds[rows] + self.centre_, _WHOLE, rng) & (votes.said[rows] != NOT_RUN)
-        seen = votes.take(rows)
-        out = forward(self.parameters_, Batch(seen.said, seen.offered, seen.features, odds[rows], heard))
-        score = np.where(out.present, out.score, -np.inf)
-        self.confidence_.fit(
-            score, out.unsaid > 0, heard.sum(axis=1), self._mean_lead(odds[rows], heard), seen.right
-        )
+        parts: list[tuple[np.ndarray, ...]] = []
+        for rows in _in_parts(np.repeat(kept, _HEARINGS)):
+            seen, own = votes.take(rows), odds[rows]
+            heard = some_heard(own + self.centre_, _WHOLE, rng) & (seen.said != NOT_RUN)
+            out = forward(self.parameters_, Batch(seen.said, seen.offered, seen.features, own, heard))
+            score = np.where(out.present, out.score, -np.inf)
+            lead = self._mean_lead(own, heard)
+            parts.append((score, out.unsaid > 0, heard.sum(axis=1), lead, seen.right))
+        self.confidence_.fit(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def _lead(self, odds: np.ndarray) -> np.ndarray:
         """``(..., m)`` log-odds less their mean over the candidates learned of, from centred ones."""
@@ -194,7 +195,7 @@ class Fusion:
             features = np.zeros((*offered.shape, self.n_features), dtype=np.float32)
         weight = self._weights(everyone & (said != NOT_RUN)) if (self.kin_ >= 0).any() else None
         parts: list[np.ndarray] = []
-        for rows in np.array_split(np.arange(len(said)), max(len(said) // 512, 1)):
+        for rows in _in_parts(np.arange(len(said))):
             counted = None if weight is None else weight[rows]
             out = forward(
                 self.parameters_,
@@ -288,6 +289,11 @@ class Fusion:
                 remedy="Train the router again.",
             )
         return fusion
+
+
+def _in_parts(rows: np.ndarray) -> list[np.ndarray]:
+    """Some hundred at a time, so that memory stays small whatever the herd."""
+    return np.array_split(rows, max(len(rows) // 512, 1))
 
 
 def _kept_apart(n: int, texts: Sequence[str] | None, rng: np.random.Generator) -> np.ndarray:
