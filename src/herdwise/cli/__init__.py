@@ -33,6 +33,7 @@ _COMMANDS: tuple[str, ...] = (
     "evaluate",
     "report",
     "prune",
+    "tune",
     "route",
     "serve",
     "keys",

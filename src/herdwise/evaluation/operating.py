@@ -6,15 +6,15 @@ cross-validated too, since the weight that looks best on some rows loses more on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from herdwise.core.decision import CostKind, Goals
+from herdwise.core.decision import COST_KINDS, CostKind, Goals
 from herdwise.core.errors import InputError
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.evaluation.costs import cost_matrix
+from herdwise.routing.facts import MIN_COVERAGE
 from herdwise.routing.router import Router
 
 #: Weights tried, per mean cost of the herd; margins for leaving the best single; losses aimed at.
@@ -152,24 +152,42 @@ def _cheapest(gain: np.ndarray, cost: np.ndarray, loss: float) -> int:
     return int(np.where(enough, paid, np.inf).argmin()) if enough.any() else int(mean.argmax())
 
 
+def comparable(table: OutcomeTable, kind: CostKind, quality_column: str) -> OutcomeTable:
+    """Without the candidates that ran, or whose cost is on record for, less than 95% of the queries.
+
+    Raises:
+        InputError: when fewer than two are left.
+    """
+    known = np.isfinite(table.matrix(quality_column)) & np.isfinite(cost_matrix(table, kind))
+    kept = [n for n, c in zip(table.herd.names, known.mean(axis=0), strict=True) if c >= MIN_COVERAGE]
+    if len(kept) < 2:
+        raise InputError(
+            f"{table.name or 'the table'}: {len(kept)} candidates have quality and {kind} on record for"
+            f" {MIN_COVERAGE:.0%} of the queries; two are needed.",
+            remedy=f"Choose a cost that was recorded: {', '.join(COST_KINDS)}.",
+        )
+    return table.restrict(kept)
+
+
 def operating_point(
     table: OutcomeTable,
     *,
     max_loss: float,
+    relative: bool = False,
     kind: CostKind = "usd",
     quality_column: str = "quality",
-    candidates: Sequence[str] | None = None,
     seed: int = 0,
 ) -> OperatingPoint:
     """Goals that save most cost at a loss of no more than ``max_loss`` against the best single candidate.
 
     Args:
-        table: training outcomes; every candidate's cost must be on record.
+        table: training outcomes of ``comparable`` candidates.
         max_loss: a fraction, such as 0.005 for half a point.
-        candidates: whom to choose from; all by default.
+        relative: ``max_loss`` is a share of the best single's quality, not of 1.
 
     Raises:
         InputError: see ``LeftOut.of``.
     """
-    part = table if candidates is None else table.restrict(list(candidates))
-    return choose(LeftOut.of(part, kind, quality_column, seed), kind, max_loss)
+    rows = LeftOut.of(table, kind, quality_column, seed)
+    scale = float(rows.quality[:, rows.best_single].mean()) if relative else 1.0
+    return choose(rows, kind, max_loss * scale)
