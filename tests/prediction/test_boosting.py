@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from herdwise.core.candidate import Candidate, Herd
+from herdwise.core.errors import ArtefactError
 from herdwise.prediction.base import PREDICTORS
 from herdwise.prediction.boosting import BoostingPredictor
 from herdwise.prediction.candidate_features import candidate_features
@@ -58,6 +59,15 @@ def test_what_is_saved_is_lightgbms_own_text_beside_the_arrays_of_the_base() -> 
     assert arrays["trees_"].tobytes().startswith(b"tree\nversion=")
     assert "base.means_" in arrays
     assert options["base"] == "clusters"
+
+
+@needs_lightgbm
+def test_trees_that_cannot_be_read_are_named() -> None:
+    X, Y, _ = _by_size(60, 5)
+    options, arrays = BoostingPredictor().fit(X, Y).state()
+    arrays["trees_"] = np.frombuffer(b"no trees", dtype=np.uint8)
+    with pytest.raises(ArtefactError, match=r"boosting.*trees"):
+        BoostingPredictor.from_state(options, arrays)
 
 
 def test_without_the_extra_the_error_names_it() -> None:

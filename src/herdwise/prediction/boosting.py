@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from herdwise.core.errors import MissingExtraError
+from herdwise.core.errors import ArtefactError, MissingExtraError
 from herdwise.encoding.form import N_SIGNALS
 from herdwise.prediction.base import PREDICTORS, Predictor
 from herdwise.prediction.candidate_features import CANDIDATE_FEATURES, KINDS
@@ -105,7 +105,7 @@ class BoostingPredictor(FittedArrays):
         self.left_out_ = sigmoid(logits.reshape(Y.shape)[:, np.argsort(order)]).astype(np.float32)
 
     def _base_in_folds(self, X: np.ndarray, Y: np.ndarray, fold: np.ndarray) -> np.ndarray:
-        """By whole folds: what leaves out one row alone tells its outcome, to a hair, and trees split hairs."""
+        """By whole folds: what leaves one row out tells its outcome by a hair, and trees split hairs."""
         left_out = np.tile(self.means_, (len(X), 1))
         for number in np.unique(fold):
             rest = fold != number
@@ -203,8 +203,14 @@ class BoostingPredictor(FittedArrays):
         return sigmoid(told)
 
     def _prepare(self) -> None:
-        text = self.trees_.tobytes().decode()
-        self._trees = _lightgbm().Booster(model_str=text) if text else None
+        library, text = _lightgbm(), self.trees_.tobytes().decode("utf-8", "replace")
+        try:
+            self._trees = library.Booster(model_str=text) if text else None
+        except library.basic.LightGBMError as error:
+            raise ArtefactError(
+                f"the saved 'boosting' predictor's trees cannot be read: {error}.",
+                remedy="Train the router again.",
+            ) from error
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Options, arrays (the trees as LightGBM's own text, in bytes) and the base's state."""
@@ -217,7 +223,7 @@ class BoostingPredictor(FittedArrays):
         """Rebuild from ``state``.
 
         Raises:
-            ArtefactError: when an array is missing.
+            ArtefactError: when an array is missing, or the trees are not LightGBM's.
             MissingExtraError: when lightgbm is not installed.
         """
         predictor = super().from_state(options, arrays)
