@@ -17,8 +17,9 @@ from herdwise.prediction.resources_quantiles import at_level
 from herdwise.prediction.resources_spread import ResourceSpread
 
 KINDS = ("cost_usd", "latency_s", "output_tokens")
-#: Groups of candidates that ran the same queries, beyond which each gets the fewer directions.
-_MANY_GROUPS, _FEW_DIRECTIONS = 64, 24
+#: Groups of candidates that ran the same queries, beyond which each is learned more cheaply: fewer directions
+#: and, of a candidate's rows, fewer.
+_MANY_GROUPS, _FEW_DIRECTIONS, _FEW_ROWS = 64, 24, 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +109,12 @@ class ResourcePredictor:
             )
 
         together = _ran_together(known, learned)
-        n_directions = self.n_directions if len(together) <= _MANY_GROUPS else _FEW_DIRECTIONS
+        many = len(together) > _MANY_GROUPS
+        n_directions = min(self.n_directions, _FEW_DIRECTIONS) if many else self.n_directions
+        most = min(self.max_rows, _FEW_ROWS) if many else self.max_rows
         told: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         for columns in together:
-            rows = drawn[known[:, columns].any(axis=1)[drawn]][: self.max_rows]
+            rows = drawn[known[:, columns].any(axis=1)[drawn]][:most]
             target = logarithms(rows, columns)
             features = design.features(rows, n_directions)
             centre = self._fit_lines(kind, columns, target, features, design)
