@@ -312,6 +312,7 @@ async def test_recorded_candidates_over_http_give_the_replays_choices(
     endpoint: Callable[..., Awaitable[Any]],
 ) -> None:
     from herdwise.backends.recorded import Recorded
+    from herdwise.evaluation.recorded import evidences
     from herdwise.storage.outcomes import read_outcomes, read_texts
 
     texts = read_texts("mmlu_pro")
@@ -340,7 +341,9 @@ async def test_recorded_candidates_over_http_give_the_replays_choices(
     for i in chosen:
         situation = router.situation(Query(table.texts[i]), goals)
         openings.append(replace(situation, belief=router.belief(situation.query, situation.estimates)))
-    records = Records(there, values, unknown, unknown)
+    # The signals of the texts count live, and so in replay.
+    evidence = evidences(table.take(np.array(chosen)), router, texts)
+    records = Records(there, values, unknown, unknown, evidence)
     expected = replay(policy, openings.__getitem__, records)
     assert expected.calls.max() > 3
     for row, i in enumerate(chosen):
