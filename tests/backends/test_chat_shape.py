@@ -74,3 +74,21 @@ def test_a_chunk_whose_choices_are_no_objects_is_refused(choices: Any) -> None:
 )
 def test_usage_is_taken_as_stated_or_is_unknown(usage: Any, read: Usage | None) -> None:
     assert read_usage(usage) == read
+
+
+@pytest.mark.parametrize("calls", [7, [7], "f", [{"function": 7}], {"function": {}}])
+def test_tool_calls_of_another_shape_are_refused_whole_and_streamed(calls: Any) -> None:
+    for index in (0, 1):
+        good = {"index": 0, "message": {"content": "x"}, "delta": {"content": "x"}}
+        bad = {"index": index, "message": {"tool_calls": calls}, "delta": {"tool_calls": calls}}
+        body = {"choices": [bad] if index == 0 else [good, bad]}
+        for read in (read_completion, read_chunk):
+            with pytest.raises(BadResponseError, match="'c'"):
+                read(body, "c")
+
+
+@pytest.mark.parametrize("calls", [None, [], [{"index": 0, "function": None}], [{"id": "a", "function": {}}]])
+def test_tool_calls_may_be_null_or_come_in_pieces(calls: Any) -> None:
+    message = {"content": "x", "tool_calls": calls}
+    assert read_completion({"choices": [{"message": message}]}, "c").text == "x"
+    assert read_chunk({"choices": [{"delta": message}]}, "c").text == "x"

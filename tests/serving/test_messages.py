@@ -259,6 +259,18 @@ async def test_cached_input_is_told_apart(claude: Any) -> None:
     assert (counts.input_tokens, counts.cache_read_input_tokens, counts.output_tokens) == (2, 8, 2)
 
 
+async def test_counts_that_are_none_are_unknown_and_break_nothing(claude: Any) -> None:
+    e, client = await claude()
+    used = {"prompt_tokens": "7", "completion_tokens": -1, "prompt_tokens_details": 3}
+    e.upstreams["large"].behave("says", used=used)
+    whole = await client.messages.create(model="auto", max_tokens=9, messages=HELLO)
+    assert (whole.usage.input_tokens, whole.usage.output_tokens) == (None, None)
+    events = await events_of(e)
+    assert events[-2]["usage"] == {"output_tokens": None}
+    told = await e.client.responses.create(model="auto", input="x")
+    assert told.usage is None
+
+
 async def test_goals_the_explanation_and_the_ledger_are_as_for_chat(claude: Any) -> None:
     e, client = await claude()
     raw = await client.messages.with_raw_response.create(

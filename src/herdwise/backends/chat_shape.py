@@ -18,7 +18,7 @@ def read_completion(
     """A Completion from a ``chat.completion`` object; what it does not state stays None.
 
     Raises:
-        BadResponseError: when it has no first choice with a message.
+        BadResponseError: when it has no first choice with a message, or tool calls are none.
     """
     choices = answer.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
@@ -27,6 +27,8 @@ def read_completion(
         raise BadResponseError(
             f"candidate {candidate!r} sent an answer without choices[0].message.", candidate=candidate
         )
+    for choice in choices or ():
+        _check_calls(choice.get("message") if isinstance(choice, Mapping) else choice, candidate)
     return Completion(
         candidate=candidate,
         text=content_text(message.get("content")),
@@ -41,16 +43,18 @@ def read_chunk(content: Mapping[str, Any], candidate: str) -> Chunk:
     """A Chunk from a ``chat.completion.chunk`` object; only the first choice (index 0) is read.
 
     Raises:
-        BadResponseError: when its choices are not a list of objects.
+        BadResponseError: when its choices are not a list of objects, or tool calls are none.
     """
     text, finish_reason = "", None
     choices = content.get("choices") or ()
     if not isinstance(choices, (list, tuple)) or not all(isinstance(c, Mapping) for c in choices):
         raise BadResponseError(f"candidate {candidate!r} sent a chunk without choices.", candidate=candidate)
     for choice in choices:
+        delta = choice.get("delta")
+        if delta:
+            _check_calls(delta, candidate)
         if choice.get("index", 0) != 0:
             continue
-        delta = choice.get("delta")
         if isinstance(delta, Mapping):
             text += content_text(delta.get("content"))
         finish_reason = _text(choice.get("finish_reason")) or finish_reason
@@ -72,6 +76,20 @@ def content_text(content: Any) -> str:
         return ""
     parts = (part.get("text") for part in content if isinstance(part, Mapping))
     return "".join(part for part in parts if isinstance(part, str))
+
+
+def _check_calls(message: Any, candidate: str) -> None:
+    """Refuse a message or delta that the APIs in front could not tell."""
+    calls = message.get("tool_calls", ()) if isinstance(message, Mapping) else 0
+    if calls is None:
+        return
+    if not isinstance(calls, (list, tuple)) or not all(
+        isinstance(call, Mapping) and isinstance(call.get("function") or {}, Mapping) for call in calls
+    ):
+        raise BadResponseError(
+            f"candidate {candidate!r} sent a message, or tool calls in it, of another shape than OpenAI's.",
+            candidate=candidate,
+        )
 
 
 def _text(value: Any) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from herdwise.serving.wire.api import count, details
 from herdwise.serving.wire.errors import WireError
 from herdwise.serving.wire.openai_chat import ChatRequest, content_text
 
@@ -46,13 +47,12 @@ def frame(decision_id: str, model: Any) -> dict[str, Any]:
 def usage(stated: Mapping[str, Any] | None) -> dict[str, Any]:
     """Token counts in Anthropic's shape: cached input is told apart. None = the upstream did not say."""
     told = stated or {}
-    details = told.get("prompt_tokens_details") or {}
-    total, read = told.get("prompt_tokens"), details.get("cached_tokens")
-    written = told.get("cache_creation_input_tokens")
+    total, read = count(told, "prompt_tokens"), count(details(told, "prompt_tokens_details"), "cached_tokens")
+    written = count(told, "cache_creation_input_tokens")
     fresh = None if total is None else max(0, total - (read or 0) - (written or 0))
     return {
         "input_tokens": fresh,
-        "output_tokens": told.get("completion_tokens"),
+        "output_tokens": count(told, "completion_tokens"),
         "cache_read_input_tokens": read,
         "cache_creation_input_tokens": written,
     }

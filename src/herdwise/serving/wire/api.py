@@ -97,6 +97,18 @@ def is_json(text: str) -> bool:
     return True
 
 
+def count(told: Mapping[str, Any], name: str) -> int | None:
+    """A token count; None where it is not stated, or is no count."""
+    value = told.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def details(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of the usage that holds more counts; empty where it is not stated."""
+    value = told.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
 def chat_usage(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The ``usage`` of an inner answer or chunk, where it states any."""
     usage = body.get("usage")

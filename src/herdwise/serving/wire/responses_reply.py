@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from herdwise.serving.course import Course
-from herdwise.serving.wire.api import Writer, chat_usage, is_json, named_event
+from herdwise.serving.wire.api import Writer, chat_usage, count, details, is_json, named_event
 from herdwise.serving.wire.errors import WireError
 from herdwise.serving.wire.openai_chat import ChatRequest, content_text
 
@@ -22,11 +22,11 @@ _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"
 def usage(stated: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Token counts in this API's shape; None where the upstream did not state both."""
     told = stated or {}
-    given, answered = told.get("prompt_tokens"), told.get("completion_tokens")
+    given, answered = count(told, "prompt_tokens"), count(told, "completion_tokens")
     if given is None or answered is None:
         return None
-    read = (told.get("prompt_tokens_details") or {}).get("cached_tokens")
-    thought = (told.get("completion_tokens_details") or {}).get("reasoning_tokens")
+    read = count(details(told, "prompt_tokens_details"), "cached_tokens")
+    thought = count(details(told, "completion_tokens_details"), "reasoning_tokens")
     return {
         "input_tokens": given,
         "input_tokens_details": {"cached_tokens": read or 0},
