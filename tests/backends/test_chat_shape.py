@@ -92,3 +92,9 @@ def test_tool_calls_may_be_null_or_come_in_pieces(calls: Any) -> None:
     message = {"content": "x", "tool_calls": calls}
     assert read_completion({"choices": [{"message": message}]}, "c").text == "x"
     assert read_chunk({"choices": [{"delta": message}]}, "c").text == "x"
+
+
+@pytest.mark.parametrize("delta", [7, "x", ["x"]])
+def test_a_delta_that_is_no_object_is_refused(delta: Any) -> None:
+    with pytest.raises(BadResponseError, match="'c'"):
+        read_chunk({"choices": [{"delta": delta}]}, "c")

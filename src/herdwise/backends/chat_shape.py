@@ -51,11 +51,11 @@ def read_chunk(content: Mapping[str, Any], candidate: str) -> Chunk:
         raise BadResponseError(f"candidate {candidate!r} sent a chunk without choices.", candidate=candidate)
     for choice in choices:
         delta = choice.get("delta")
-        if delta:
+        if delta and (not isinstance(delta, dict) or "tool_calls" in delta):
             _check_calls(delta, candidate)
         if choice.get("index", 0) != 0:
             continue
-        if isinstance(delta, Mapping):
+        if delta:
             text += content_text(delta.get("content"))
         finish_reason = _text(choice.get("finish_reason")) or finish_reason
     return Chunk(content, text, finish_reason, read_usage(content.get("usage")))
