@@ -310,3 +310,13 @@ async def test_fields_that_a_policy_does_not_touch_reach_the_merger(herd: Any) -
     body = up.upstreams["judge"].bodies[0]
     assert (body["temperature"], body["user"]) == (0.2, "someone")
     assert json.loads(up.upstreams["judge"].requests[-1].raw) == body
+
+
+async def test_the_ledger_keeps_what_the_tokens_told(herd: Any) -> None:
+    up = await herd()
+    up.upstreams["ann"].logprob = -0.25
+    asked = await up.decision(await up.chat(QUESTION, model="auto/cascade", logprobs=True))
+    told = asked["asks"][0]
+    assert [told[f"{which}_logprob"] for which in ("mean", "min", "answer")] == [-0.25, -0.25, -0.25]
+    without = await up.decision(await up.chat(QUESTION, model="auto/cascade"))
+    assert without["asks"][0]["mean_logprob"] is None

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from herdwise.answers.logprobs import read_logprobs, token_logprobs
 from herdwise.core.completion import Chunk, Completion, Usage
 from herdwise.core.errors import (
     BackendError,
@@ -368,7 +369,9 @@ class Course:
 
     def _ask_record(self, ask: LiveAsk, *, store_texts: bool) -> AskRecord:
         estimates = self.situation.estimates
-        text = ask.text
+        text, heard = ask.text, self.heard.get(ask.number)
+        bodies = [ask.completion.body] if ask.completion is not None else [c.body for c in ask.chunks]
+        tokens = read_logprobs(token_logprobs(bodies), None if heard is None else heard.value)
         return AskRecord(
             ask=ask.number,
             candidate=ask.candidate,
@@ -389,6 +392,9 @@ class Course:
             predicted_quality=_known(estimates.quality, ask.position),
             predicted_cost_usd=_known(estimates.cost_usd, ask.position),
             text=text if store_texts and ask.status == "answered" else None,
+            mean_logprob=None if tokens is None else tokens.mean,
+            min_logprob=None if tokens is None else tokens.minimum,
+            answer_logprob=None if tokens is None else tokens.answer,
         )
 
 

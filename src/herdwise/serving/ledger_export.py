@@ -15,14 +15,14 @@ from sqlalchemy import Connection, Engine, select
 
 from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.errors import ConfigError
-from herdwise.core.outcomes import OutcomeTable
+from herdwise.core.outcomes import LOGPROB_COLUMNS, OutcomeTable
 from herdwise.serving.ledger_engine import open_engine
 from herdwise.serving.ledger_tables import ASKS, CANDIDATES, DECISIONS, FEEDBACK
 
 #: The benchmark that served queries belong to.
 BENCHMARK = "served"
 
-_COLUMNS = ("cost_usd", "latency_s", "input_tokens", "output_tokens", "output_chars")
+_COLUMNS = ("cost_usd", "latency_s", "input_tokens", "output_tokens", "output_chars", *LOGPROB_COLUMNS)
 _SOURCE = """\
 # Served queries
 

@@ -74,6 +74,9 @@ ASKS = Table(
     Column("predicted_quality", Float),
     Column("predicted_cost_usd", Float),
     Column("text", Text),
+    Column("mean_logprob", Float),
+    Column("min_logprob", Float),
+    Column("answer_logprob", Float),
 )
 
 FEEDBACK = Table(

@@ -31,6 +31,8 @@ class AskRecord:
             a grade is not its own.
         predicted_quality, predicted_cost_usd: what was expected before the ask.
         text: the answer, where texts are stored.
+        mean_logprob, min_logprob, answer_logprob: of its tokens, where the upstream gave them and the answer
+            was not passed on as it streamed (see ``answers.logprobs``).
     """
 
     ask: int
@@ -51,6 +53,9 @@ class AskRecord:
     predicted_quality: float | None = None
     predicted_cost_usd: float | None = None
     text: str | None = None
+    mean_logprob: float | None = None
+    min_logprob: float | None = None
+    answer_logprob: float | None = None
 
 
 @dataclass(slots=True)
