@@ -1,10 +1,10 @@
-"""The admin API: virtual keys, made, changed, watched and revoked. Opened by the admin key alone."""
+"""The admin API: virtual keys, made, changed, watched and revoked; reloads. For the admin key alone."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -45,10 +45,15 @@ class KeyChanges(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AdminEndpoints:
-    """The admin endpoints of one service."""
+    """The admin endpoints of one service.
 
-    def __init__(self, admission: Admission) -> None:
-        self._admission = admission
+    Args:
+        admission: knows the admin key.
+        reload: reads the config anew, and tells what came of it as JSON values.
+    """
+
+    def __init__(self, admission: Admission, reload: Callable[[], Awaitable[Mapping[str, Any]]]) -> None:
+        self._admission, self._reload = admission, reload
 
     def routes(self) -> list[Route]:
         """Their paths."""
@@ -56,6 +61,7 @@ class AdminEndpoints:
         return [
             Route("/admin/v1/keys", self._guarded(self.create), methods=["POST"]),
             Route("/admin/v1/keys", self._guarded(self.list), methods=["GET"]),
+            Route("/admin/v1/reload", self.reload, methods=["POST"]),
             Route(one, self._guarded(self.show), methods=["GET"]),
             Route(one, self._guarded(self.change), methods=["PATCH"]),
             Route(one, self._guarded(self.revoke), methods=["DELETE"]),
@@ -73,6 +79,15 @@ class AdminEndpoints:
             return _json(told.body, told.status, dict(told.headers))
 
         return guarded
+
+    async def reload(self, request: Request) -> Response:
+        """Go by the config as it now stands; a bad one is refused, and the old one goes on."""
+        try:
+            self._admission.check_admin(dict(request.scope["headers"]))
+            return _json(await self._reload())
+        except HerdwiseError as error:
+            told = from_exception(error)
+            return _json(told.body, told.status, dict(told.headers))
 
     async def create(self, request: Request, ring: Keyring, meter: Meter) -> Any:
         """Make a key; its secret is told here and never again."""

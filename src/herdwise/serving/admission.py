@@ -78,13 +78,17 @@ class Admission:
     def __init__(
         self, static: Sequence[str], admin_key: str | None = None, state_url: str | None = None
     ) -> None:
-        self._static = tuple(key.encode() for key in static)
-        self._admin = None if admin_key is None else admin_key.encode()
+        self.change(static, admin_key)
         self._state_url = state_url
         self._keyring: Keyring | None = None
         self._meter: Meter | None = None
         self._watching: asyncio.Task[None] | None = None
         self._looking, self._looked_at = asyncio.Lock(), -math.inf
+
+    def change(self, static: Sequence[str], admin_key: str | None) -> None:
+        """Let other keys of the config in from now on; virtual keys and what they have spent stay."""
+        self._static = tuple(key.encode() for key in static)
+        self._admin = None if admin_key is None else admin_key.encode()
 
     async def start(self, ledger: Ledger | None) -> None:
         """Read the virtual keys, and keep them fresh.
@@ -119,12 +123,7 @@ class Admission:
         Raises:
             RequestError: 401 without the admin key, 404 where there is no admin API, 501 without a ledger.
         """
-        if self._admin is None:
-            raise RequestError(
-                "this endpoint has no admin API.", status=404, code="no_admin", remedy="Set server.admin_key."
-            )
-        if not any(hmac.compare_digest(self._admin, one) for one in shown_keys(headers)):
-            raise RequestError("the admin key is missing or not valid.", status=401, code="invalid_api_key")
+        self.check_admin(headers)
         if self._keyring is None or self._meter is None:
             raise RequestError(
                 "this endpoint keeps no ledger, and so no virtual keys.",
@@ -133,6 +132,39 @@ class Admission:
                 remedy="Set ledger.url.",
             )
         return self._keyring, self._meter
+
+    def check_admin(self, headers: Mapping[bytes, bytes]) -> None:
+        """Whether a request shows the admin key.
+
+        Raises:
+            RequestError: 401 when it does not, 404 where there is no admin API.
+        """
+        if self._admin is None:
+            raise RequestError(
+                "this endpoint has no admin API.", status=404, code="no_admin", remedy="Set server.admin_key."
+            )
+        if not any(hmac.compare_digest(self._admin, one) for one in shown_keys(headers)):
+            raise RequestError("the admin key is missing or not valid.", status=401, code="invalid_api_key")
+
+    def check_overseer(self, headers: Mapping[bytes, bytes]) -> None:
+        """Whether a request may see what all clients together do: with any key of the config.
+
+        Raises:
+            RequestError: 401 when it shows none and the endpoint asks for keys; a virtual key sees its
+                own only.
+        """
+        keys = self._static if self._admin is None else (*self._static, self._admin)
+        if not keys and (self._keyring is None or self._keyring.empty):
+            return
+        shown = shown_keys(headers)
+        matches = [hmac.compare_digest(key, one) for key in keys for one in shown]
+        if not any(matches):
+            raise RequestError(
+                "this takes a key of the config, and it is missing or not valid.",
+                status=401,
+                code="invalid_api_key",
+                remedy="Send one of server.api_keys, or server.admin_key, as 'Authorization: Bearer KEY'.",
+            )
 
     async def client(self, headers: Mapping[bytes, bytes]) -> Client:
         """Who sent a request.

@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,7 +22,9 @@ from herdwise.serving.chat import ChatEndpoint
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.endpoints import Endpoints, error_response
 from herdwise.serving.logs import configure_logging
-from herdwise.serving.service import Service, check_bind
+from herdwise.serving.metrics import Metrics, breaker_values
+from herdwise.serving.reloading import Rebuild, Reloading
+from herdwise.serving.service import Service, Settings, check_bind
 from herdwise.serving.wire.anthropic_messages import Messages
 from herdwise.serving.wire.api import Api
 from herdwise.serving.wire.errors import from_exception, wire_error
@@ -35,45 +38,120 @@ logger = logging.getLogger(__name__)
 APIS: tuple[type[Api], ...] = (ChatCompletions, Responses, Messages, Completions)
 
 
-def create_app(service: Service) -> ASGIApp:
-    """The ASGI application of a service. Starting it opens the ledger, stopping it closes everything."""
-    dispatcher, settings = Dispatcher(service), service.settings
-    admission = Admission(settings.api_keys, settings.admin_key, settings.state_url)
-    hot = {api.path: ChatEndpoint(service, dispatcher, api(), admission) for api in APIS}
+class App:
+    """The ASGI application of a service. Starting it opens the ledger, stopping it closes everything.
+
+    Args:
+        service: what to serve.
+        rebuild: reads the config anew (see ``reloading``); None = there is nothing to reload.
+        on_settings: told of new settings before they hold.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        rebuild: Rebuild | None = None,
+        on_settings: Callable[[Settings], None] | None = None,
+    ) -> None:
+        settings = service.settings
+        self._admission = Admission(settings.api_keys, settings.admin_key, settings.state_url)
+        self._metrics = Metrics()
+        self.reloading = Reloading(
+            service,
+            self._admission,
+            self._metrics,
+            self._assemble,
+            rebuild=rebuild,
+            on_settings=on_settings,
+        )
+        self._ledger = service.ledger
+        self._lifespan = Starlette(lifespan=self._running)
+        self._gauges()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, or the life of the process."""
+        await (self._lifespan if scope["type"] == "lifespan" else self.reloading)(scope, receive, send)
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        if service.ledger is not None:
-            service.ledger.start(service.ranker.herd)
-        await admission.start(service.ledger)
-        watching = asyncio.create_task(dispatcher.health.watch(service.backends))
+    async def _running(self, _app: Starlette) -> AsyncIterator[None]:
+        if self._ledger is not None:
+            self._ledger.start(self.reloading.current.service.ranker.herd)
+        await self._admission.start(self._ledger)
+        self.reloading.start()
         try:
             yield
         finally:
-            watching.cancel()
-            await asyncio.wait([watching])
-            await admission.close()
-            await _close(service)
+            self.reloading.draining = True
+            await self.reloading.stop()
+            await self._admission.close()
+            if self._ledger is not None:
+                await asyncio.to_thread(self._ledger.close)
 
-    cold = Starlette(
-        routes=[*Endpoints(service, dispatcher, admission).routes(), *AdminEndpoints(admission).routes()],
-        lifespan=lifespan,
-        exception_handlers={HTTPException: _http_error, Exception: _any_error},
-    )
-    cold.router.redirect_slashes = False
+    def _assemble(self, service: Service, dispatcher: Dispatcher) -> ASGIApp:
+        admission, metrics = self._admission, self._metrics
+        hot = {api.path: ChatEndpoint(service, dispatcher, api(), admission, metrics) for api in APIS}
+        cold = Starlette(
+            routes=[
+                *Endpoints(service, dispatcher, admission, metrics, lambda: self.reloading.draining).routes(),
+                *AdminEndpoints(admission, self._reload).routes(),
+            ],
+            exception_handlers={HTTPException: _http_error, Exception: _any_error},
+        )
+        cold.router.redirect_slashes = False
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = hot.get(scope["path"]) if scope["type"] == "http" else None
-        await (endpoint or cold)(scope, receive, send)
+        async def serve_one(scope: Scope, receive: Receive, send: Send) -> None:
+            endpoint = hot.get(scope["path"]) if scope["type"] == "http" else None
+            await (endpoint or cold)(scope, receive, send)
 
-    return app
+        return serve_one
+
+    async def _reload(self) -> dict[str, Any]:
+        return await self.reloading.reload()
+
+    def _gauges(self) -> None:
+        gauge, reloading, ledger = self._metrics.gauge, self.reloading, self._ledger
+        gauge(
+            "herdwise_open_requests",
+            "Requests that are being carried out.",
+            (),
+            lambda: {(): len(reloading.current.dispatcher.open)},
+        )
+        gauge(
+            "herdwise_breaker_state",
+            "1 for the state in which a candidate's breaker is.",
+            ("candidate", "state"),
+            lambda: breaker_values(reloading.current.dispatcher.health.states()),
+        )
+        if ledger is None:
+            return
+        gauge(
+            "herdwise_ledger_pending_decisions",
+            "Decisions that are not on the disk yet.",
+            (),
+            lambda: {(): ledger.pending},
+        )
+        gauge(
+            "herdwise_ledger_lost_decisions",
+            "Decisions that could not be kept since the start.",
+            (),
+            lambda: {(): ledger.lost},
+        )
 
 
-def serve(service: Service, *, on_ready: Callable[[str], None] | None = None) -> None:
+def create_app(service: Service) -> ASGIApp:
+    """The ASGI application of a service that nothing reloads."""
+    return App(service)
+
+
+def serve(
+    service: Service, *, rebuild: Rebuild | None = None, on_ready: Callable[[str], None] | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT; open requests may end within ``settings.drain_s``.
 
     Args:
         service: what to serve.
+        rebuild: what SIGHUP and POST /admin/v1/reload build the next service with.
         on_ready: called with the endpoint's URL once it listens.
 
     Raises:
@@ -81,6 +159,8 @@ def serve(service: Service, *, on_ready: Callable[[str], None] | None = None) ->
     """
     import uvicorn
     from threadpoolctl import threadpool_limits
+
+    from herdwise.serving.process import Server
 
     settings = service.settings
     check_bind(settings.host, settings.keys)
@@ -93,14 +173,9 @@ def serve(service: Service, *, on_ready: Callable[[str], None] | None = None) ->
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{host}:{listening.getsockname()[1]}"
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets=sockets)
-            if self.started and on_ready is not None:
-                on_ready(url)
-
+    app = App(service, rebuild=rebuild, on_settings=configure_logging)
     config = uvicorn.Config(
-        create_app(service),
+        app,
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -108,10 +183,9 @@ def serve(service: Service, *, on_ready: Callable[[str], None] | None = None) ->
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
     )
     with listening:
-        Server(config).run(sockets=[listening])
+        Server(config, app, (lambda: on_ready(url)) if on_ready else (lambda: None)).run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -127,16 +201,6 @@ def _listen(host: str, port: int) -> socket.socket:
             remedy="Is another process using the port? Choose another with server.port.",
         ) from error
     return listening
-
-
-async def _close(service: Service) -> None:
-    closing = [backend.close() for backend in service.backends.values()]
-    ended = await asyncio.gather(*closing, return_exceptions=True)
-    for name, outcome in zip(service.backends, ended, strict=True):
-        if isinstance(outcome, BaseException):
-            logger.error("the backend of %r could not be closed", name, exc_info=outcome)
-    if service.ledger is not None:
-        await asyncio.to_thread(service.ledger.close)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -19,6 +19,7 @@ from herdwise.serving.course import Course, decision_ids
 from herdwise.serving.direct import direct_situation
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.exchange import Exchange, Headers, send_error
+from herdwise.serving.metrics import Metrics
 from herdwise.serving.service import Service
 from herdwise.serving.threads import tool_loop
 from herdwise.serving.wire.api import Api
@@ -35,9 +36,11 @@ _NOT_POST = wire_error(
 class ChatEndpoint:
     """Reads a request of one API, has it carried out, and sends what comes of it."""
 
-    def __init__(self, service: Service, dispatcher: Dispatcher, api: Api, admission: Admission) -> None:
+    def __init__(
+        self, service: Service, dispatcher: Dispatcher, api: Api, admission: Admission, metrics: Metrics
+    ) -> None:
         self._service, self._dispatcher, self._api = service, dispatcher, api
-        self._admission = admission
+        self._admission, self._metrics = admission, metrics
         self._ids = decision_ids()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,18 +68,26 @@ class ChatEndpoint:
             if admitted is not None:
                 await self._admission.reserve(admitted, course.situation, _max_tokens(request.body))
         except HerdwiseError as error:
-            await send_error(send, self._api, from_exception(error))
+            await self._refuse(send, error)
             return
         except Exception as error:
             logger.exception("a request failed before anybody was asked")
-            await send_error(send, self._api, from_exception(error))
+            await self._refuse(send, error)
             return
 
         async def settle() -> None:
             if admitted is not None:
                 await self._admission.settle(admitted, course)
 
-        await Exchange(self._service, self._dispatcher, self._api, request, course, send, settle).run(receive)
+        exchange = Exchange(
+            self._service, self._dispatcher, self._api, self._metrics, request, course, send, settle
+        )
+        await exchange.run(receive)
+
+    async def _refuse(self, send: Send, error: Exception) -> None:
+        told = from_exception(error)
+        self._metrics.refused(self._api.path, told.status)
+        await send_error(send, self._api, told)
 
     async def _begin(
         self, request: ChatRequest, headers: Mapping[bytes, bytes], started_at: float, client: Client

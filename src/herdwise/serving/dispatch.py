@@ -44,15 +44,25 @@ _IN_TOOL_LOOP = Single()
 
 
 class Dispatcher:
-    """Runs courses for one service. Belongs to one event loop."""
+    """Runs courses for one service. Belongs to one event loop.
 
-    def __init__(self, service: Service) -> None:
+    Args:
+        service: whose herd is asked.
+        before: whose open courses and conversations this one shares, and its breakers of candidates that
+            are reached by the same backend.
+    """
+
+    def __init__(self, service: Service, before: Dispatcher | None = None) -> None:
         self._service = service
         self._herd = service.ranker.herd
-        self.open: dict[str, Course] = {}
-        self.threads = Threads()
+        self.open: dict[str, Course] = {} if before is None else before.open
+        self.threads: Threads = Threads() if before is None else before.threads
         self._agreeing = Agreeing(service.ranker)
         self.health = Breakers(self._herd.names, service.settings.breaker)
+        if before is not None:
+            earlier = before._service.backends
+            kept = [n for n in before._herd.names if service.backends.get(n) is earlier[n]]
+            self.health.succeed(before.health, kept)
 
     async def carry_out(self, course: Course, policy: Policy, deliver: Deliver) -> None:
         """Run one course to its end; no ask of it is under way afterwards.

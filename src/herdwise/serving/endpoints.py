@@ -21,6 +21,7 @@ from herdwise.serving.embeddings import ENCODER_MODEL, embed
 from herdwise.serving.keyring import Terms
 from herdwise.serving.ledger import Ledger
 from herdwise.serving.ledger_writer import unknown_decision
+from herdwise.serving.metrics import CONTENT_TYPE, Metrics
 from herdwise.serving.openapi import document
 from herdwise.serving.records import FeedbackRecord
 from herdwise.serving.service import Service
@@ -44,10 +45,24 @@ class Feedback(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Endpoints:
-    """The cold endpoints of one service."""
+    """The cold endpoints of one service.
 
-    def __init__(self, service: Service, dispatcher: Dispatcher, admission: Admission) -> None:
+    Args:
+        service, dispatcher, admission: who answers, carries out and lets in.
+        metrics: what GET /metrics tells.
+        draining: whether the process is about to end.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        dispatcher: Dispatcher,
+        admission: Admission,
+        metrics: Metrics,
+        draining: Callable[[], bool],
+    ) -> None:
         self._service, self._dispatcher, self._admission = service, dispatcher, admission
+        self._metrics, self._draining = metrics, draining
         self._created = int(time.time())
 
     def routes(self) -> list[Route]:
@@ -56,6 +71,7 @@ class Endpoints:
             Route("/healthz", self.healthz, methods=["GET"]),
             Route("/readyz", self.readyz, methods=["GET"]),
             Route("/openapi.json", self.openapi, methods=["GET"]),
+            Route("/metrics", self.metrics, methods=["GET"]),
             Route("/v1/embeddings", self._keyed(self.embeddings), methods=["POST"]),
             Route("/v1/messages/count_tokens", self._keyed(self.count_tokens), methods=["POST"]),
             Route("/v1/models", self._keyed(self.models), methods=["GET"]),
@@ -80,8 +96,10 @@ class Endpoints:
         return _json({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
-        """Somebody can answer: at least one backend is not known to be dead."""
+        """Somebody can answer: at least one backend is not known to be dead, and the process stays."""
         del request
+        if self._draining():
+            return _json({"status": "draining"}, status=503)
         names, health = list(self._service.ranker.herd.names), self._dispatcher.health
         if health.unreachable.issuperset(names):
             await health.probe(names, self._service.backends)
@@ -101,6 +119,14 @@ class Endpoints:
         """What there is, as OpenAPI."""
         del request
         return _json(document())
+
+    async def metrics(self, request: Request) -> Response:
+        """What was counted, for Prometheus. Where keys are asked for, it takes one of the config."""
+        try:
+            self._admission.check_overseer(dict(request.scope["headers"]))
+        except RequestError as error:
+            return error_response(from_exception(error))
+        return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     async def models(self, request: Request) -> Response:
         """All names that a request's ``model`` may have."""

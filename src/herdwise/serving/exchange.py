@@ -18,6 +18,7 @@ from herdwise.serving.course import Course, LiveAsk
 from herdwise.serving.direct import Direct
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.explanation import explanation
+from herdwise.serving.metrics import CLIENT_GONE, Metrics
 from herdwise.serving.service import Service
 from herdwise.serving.wire.api import Api, encode
 from herdwise.serving.wire.errors import WireError, from_exception, from_failures
@@ -40,6 +41,7 @@ class Exchange:
         service: Service,
         dispatcher: Dispatcher,
         api: Api,
+        metrics: Metrics,
         request: ChatRequest,
         course: Course,
         send: Send,
@@ -47,7 +49,7 @@ class Exchange:
     ) -> None:
         self._service, self._dispatcher, self._api = service, dispatcher, api
         self._request, self._course, self._send_raw = request, course, send
-        self._settle = settle
+        self._metrics, self._settle = metrics, settle
         self._writer = api.writer(request, course) if course.stream else None
         self._include_usage = request.include_usage or api.counts
         self._begun = False
@@ -89,16 +91,20 @@ class Exchange:
             if alive is not None:
                 alive.cancel()
                 await asyncio.wait([alive])
-            self._record()
+            self._record(problem)
             await self._settle()
         if course.status == "answered":
             await self._reply()
         else:
             await self._reply_error(self._error(problem))
 
-    def _record(self) -> None:
+    def _record(self, problem: Exception | None) -> None:
         """Before the last byte is sent, so that the decision can be asked for at once."""
         course, ledger = self._course, self._service.ledger
+        status = 200
+        if course.status != "answered":
+            status = CLIENT_GONE if course.status == "cancelled" else self._error(problem).status
+        self._metrics.ended(self._api.path, course, status)
         if ledger is not None:
             ledger.record(course.record(store_texts=self._service.settings.store_texts))
         fields = {

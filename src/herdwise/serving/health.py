@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,7 +44,7 @@ class BreakerSettings:
     probe_s: float = 30.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Breaker:
     failures: int = 0
     openings: int = 0
@@ -77,7 +77,17 @@ class Breakers:
         self.settings = settings or BreakerSettings()
         self._names, self._clock = tuple(names), clock
         self._of = {name: _Breaker() for name in names}
-        self._tripped: set[str] = set()
+        self._tripped: set[_Breaker] = set()
+
+    def succeed(self, before: Breakers, kept: Iterable[str]) -> None:
+        """Go on with another herd's breakers of some candidates; from then on both know the same of them."""
+        self._tripped = before._tripped
+        self._of |= {name: before._of[name] for name in kept if name in self._of}
+
+    def outlive(self, before: Breakers) -> None:
+        """Forget a herd that is no longer asked, but for the breakers that this one shares with it."""
+        own = set(self._of.values())
+        self._tripped.difference_update(other for other in before._of.values() if other not in own)
 
     @property
     def unreachable(self) -> set[str]:
@@ -90,6 +100,10 @@ class Breakers:
         if breaker.open_until is None:
             return "closed"
         return "open" if self._clock() < breaker.open_until else "half_open"
+
+    def states(self) -> list[tuple[str, State]]:
+        """Of all breakers, in the herd's order."""
+        return [(name, self.state(name)) for name in self._names]
 
     def healthy(self) -> np.ndarray | None:
         """``(m,)`` bool, or None when nothing is known against anyone.
@@ -172,7 +186,7 @@ class Breakers:
     def _close(self, name: str, breaker: _Breaker) -> None:
         if breaker.open_until is not None:
             logger.info("candidate %r answers again", name)
-            self._tripped.discard(name)
+            self._tripped.discard(breaker)
         breaker.failures, breaker.openings, breaker.unreachable = 0, 0, False
         breaker.open_until, breaker.answered_at = None, self._clock()
 
@@ -185,7 +199,7 @@ class Breakers:
             for_s = min(after_s, limits.max_open_s)
         breaker.openings = min(breaker.openings + 1, 30)
         breaker.open_until, breaker.trial_until = self._clock() + for_s, None
-        self._tripped.add(name)
+        self._tripped.add(breaker)
         logger.warning("candidate %r is left alone for %.1f s", name, for_s)
 
 

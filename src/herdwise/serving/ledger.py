@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from herdwise.core.candidate import Herd
 from herdwise.core.errors import HerdwiseError
@@ -57,11 +58,7 @@ class Ledger:
         if self._writer is not None:
             return
         engine = open_engine(self.url, create=True)
-        with engine.begin() as connection:
-            for candidate in herd:
-                connection.execute(CANDIDATES.delete().where(CANDIDATES.c.candidate == candidate.name))
-                facts = msgspec.json.encode(candidate).decode()
-                connection.execute(CANDIDATES.insert().values(candidate=candidate.name, facts=facts))
+        _note(engine, herd)
         self._engine = engine
         self._writer = BatchWriter(
             engine,
@@ -69,6 +66,20 @@ class Ledger:
             max_pending=self._max_pending,
             max_pending_bytes=self._max_pending_bytes,
         )
+
+    def note(self, herd: Herd) -> None:
+        """Note what is known of another herd that is served from now on.
+
+        Raises:
+            HerdwiseError: when it could not be written, or the ledger was not started.
+        """
+        try:
+            _note(self._started()[1], herd)
+        except SQLAlchemyError as error:
+            why = getattr(error, "orig", None) or type(error).__name__
+            raise HerdwiseError(
+                f"the ledger cannot be written ({why}).", remedy="Try again later."
+            ) from error
 
     def close(self) -> None:
         """Write what waits and close the database. A ledger that was not started has nothing to close."""
@@ -83,6 +94,11 @@ class Ledger:
     def lost(self) -> int:
         """Decisions that could not be kept since the start."""
         return 0 if self._writer is None else self._writer.lost
+
+    @property
+    def pending(self) -> int:
+        """Decisions that are not on the disk yet."""
+        return 0 if self._writer is None else self._writer.n_pending
 
     def record(self, decision: DecisionRecord) -> None:
         """Queue a decision that has ended. Never blocks.
@@ -129,6 +145,14 @@ class Ledger:
         if self._writer is None or self._engine is None:
             raise HerdwiseError("the ledger is closed.", remedy="Call start() first.")
         return self._writer, self._engine
+
+
+def _note(engine: Engine, herd: Herd) -> None:
+    with engine.begin() as connection:
+        for candidate in herd:
+            connection.execute(CANDIDATES.delete().where(CANDIDATES.c.candidate == candidate.name))
+            facts = msgspec.json.encode(candidate).decode()
+            connection.execute(CANDIDATES.insert().values(candidate=candidate.name, facts=facts))
 
 
 def _charged(engine: Engine, key_id: str, since: float) -> int:

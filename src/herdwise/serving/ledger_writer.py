@@ -92,6 +92,11 @@ class BatchWriter:
         """A decision that is not on the disk yet."""
         return self._pending.get(query_id)
 
+    @property
+    def n_pending(self) -> int:
+        """Decisions that are not on the disk yet."""
+        return len(self._pending)
+
     def close(self) -> None:
         """Write what waits, then end the thread."""
         self._closing = True

@@ -115,8 +115,11 @@ def _operation(
     keyed: bool = True,
     admin: bool = False,
     param: str | None = None,
+    text: bool = False,
 ) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": _OBJECT}}
+    if text:
+        content = {"text/plain": {"schema": _TEXT}}
     if streams:
         content["text/event-stream"] = {"schema": _TEXT}
     failed = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
@@ -167,8 +170,14 @@ _PATHS: dict[str, dict[str, Any]] = {
         "patch": _operation("Changes it.", param="key_id", body=_ref("KeyChanges"), admin=True),
         "delete": _operation("Revokes it.", param="key_id", admin=True),
     },
+    "/admin/v1/reload": {
+        "post": _operation("Reads config and router anew; a bad config is refused (422).", admin=True)
+    },
+    "/metrics": {"get": _operation("What was counted, for Prometheus.", text=True)},
     "/healthz": {"get": _operation("The process is alive.", keyed=False)},
-    "/readyz": {"get": _operation("Somebody can answer; 503 otherwise.", keyed=False)},
+    "/readyz": {
+        "get": _operation("Somebody can answer; 503 otherwise, and while the process ends.", keyed=False)
+    },
     "/openapi.json": {"get": _operation("This document.", keyed=False)},
 }
 

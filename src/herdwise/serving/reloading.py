@@ -1,0 +1,229 @@
+"""From one config to the next without losing a request: each ends with the parts that it began with."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from herdwise.backends.base import Backend
+from herdwise.core.errors import ConfigError, HerdwiseError, RequestError
+from herdwise.serving.admission import Admission
+from herdwise.serving.dispatch import Dispatcher
+from herdwise.serving.metrics import Metrics
+from herdwise.serving.service import Service, Settings, check_bind
+
+logger = logging.getLogger(__name__)
+
+#: Builds a service anew, given the one that runs; it may take over backends of that one. Called on a
+#: thread; raises HerdwiseError where the new config cannot be served.
+Rebuild = Callable[[Service], Service]
+
+#: How long requests may take to end once they have been cancelled.
+_END_S = 5.0
+#: Settings that hold until the process ends: key of the config -> field of Settings.
+_FIXED = {"server.host": "host", "server.port": "port", "state.url": "state_url"}
+
+
+@dataclass(slots=True, eq=False)
+class Generation:
+    """A service and all that serves it, between two reloads.
+
+    Args:
+        service: what is served.
+        dispatcher: carries its requests out.
+        serve: answers a request.
+        n_open: requests that it is answering.
+        watching: probes its backends.
+    """
+
+    service: Service
+    dispatcher: Dispatcher
+    serve: ASGIApp
+    n_open: int = 0
+    watching: asyncio.Task[None] | None = None
+
+
+class Reloading:
+    """Serves by the service of the moment. Belongs to one event loop.
+
+    Ledger, keyring, meters, conversations and open decisions live through a reload; so do the backends
+    that the new service takes over, with their connections, limits and breakers. The others are closed
+    when the last request that might ask them has ended.
+
+    Args:
+        service: the first.
+        admission: whose keys change with the config.
+        metrics: counts reloads.
+        assemble: what serves a service.
+        rebuild: reads the config anew; None = nothing can be reloaded.
+        on_settings: told of the new settings before they hold, such as how to log.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        admission: Admission,
+        metrics: Metrics,
+        assemble: Callable[[Service, Dispatcher], ASGIApp],
+        *,
+        rebuild: Rebuild | None = None,
+        on_settings: Callable[[Settings], None] | None = None,
+    ) -> None:
+        self._admission, self._metrics, self._assemble = admission, metrics, assemble
+        self._rebuild, self._on_settings = rebuild, on_settings
+        dispatcher = Dispatcher(service)
+        self.current = Generation(service, dispatcher, assemble(service, dispatcher))
+        self.draining = False
+        self._retired: list[Generation] = []
+        self._closing: set[asyncio.Task[None]] = set()
+        self._lock = asyncio.Lock()
+        self._all_ended: asyncio.Event | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, by what holds when it comes."""
+        generation = self.current
+        generation.n_open += 1
+        try:
+            await generation.serve(scope, receive, send)
+        finally:
+            generation.n_open -= 1
+            if not generation.n_open:
+                if generation is not self.current:
+                    self._retire(generation)
+                if self._all_ended is not None and not self._n_open():
+                    self._all_ended.set()
+
+    def start(self) -> None:
+        """Watch over the backends."""
+        self._watch(self.current)
+
+    async def stop(self) -> None:
+        """Close all backends, once the requests that are still open have ended."""
+        if self._n_open():
+            self._all_ended = asyncio.Event()
+            try:
+                async with asyncio.timeout(_END_S):
+                    await self._all_ended.wait()
+            except TimeoutError:
+                logger.error("%d requests did not end", self._n_open())
+        for generation in (*self._retired, self.current):
+            self._retire(generation)
+        await asyncio.gather(*self._closing)
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the config anew and go by it; what came of it, as JSON values.
+
+        Raises:
+            RequestError: 422 when the new config cannot be served (the old one goes on), 501 when there
+                is nothing to read, 503 when the process is about to end.
+        """
+        if self._rebuild is None:
+            raise RequestError(
+                "this endpoint was not started from a config file.", status=501, code="no_config"
+            )
+        async with self._lock:
+            if self.draining:
+                raise RequestError("the endpoint is about to end.", status=503, code="draining")
+            try:
+                told = await self._replace(self._rebuild)
+            except Exception as error:
+                self._metrics.reloads.add(("refused",))
+                if isinstance(error, HerdwiseError):
+                    logger.error("the new config is refused, the old one goes on: %s", error)
+                    raise RequestError(str(error), status=422, code="config_refused") from error
+                logger.exception("the new config could not be read, the old one goes on")
+                raise
+            self._metrics.reloads.add(("done",))
+            logger.info("reloaded: %d candidates", len(told["candidates"]))
+            for key in told["needs_restart"]:
+                logger.warning("%s has changed; that takes effect after a restart", key)
+            return told
+
+    async def _replace(self, rebuild: Rebuild) -> dict[str, Any]:
+        before = self.current
+        built = await asyncio.to_thread(rebuild, before.service)
+        service, needs_restart = carried(built, before.service)
+        dispatcher = Dispatcher(service, before.dispatcher)
+        generation = Generation(service, dispatcher, self._assemble(service, dispatcher))
+        if service.ledger is not None:
+            await asyncio.to_thread(service.ledger.note, service.ranker.herd)
+        if self._on_settings is not None:
+            self._on_settings(service.settings)
+        # From here on nothing is awaited, so that every request sees one of the two as a whole.
+        self._admission.change(service.settings.api_keys, service.settings.admin_key)
+        self.current = generation
+        self._retired.append(before)
+        if before.watching is not None:
+            before.watching.cancel()
+            self._watch(generation)
+        if not before.n_open:
+            self._retire(before)
+        return {
+            "object": "reload",
+            "candidates": list(service.ranker.herd.names),
+            "policies": service.offered(),
+            "backends_kept": sum(b is before.service.backends.get(n) for n, b in service.backends.items()),
+            "needs_restart": needs_restart,
+        }
+
+    def _watch(self, generation: Generation) -> None:
+        watching = generation.dispatcher.health.watch(generation.service.backends)
+        generation.watching = asyncio.create_task(watching)
+
+    def _n_open(self) -> int:
+        return self.current.n_open + sum(one.n_open for one in self._retired)
+
+    def _retire(self, generation: Generation) -> None:
+        """Nobody is asked for it any more: close the backends that no other generation uses."""
+        alive = [one for one in (*self._retired, self.current) if one is not generation]
+        if generation in self._retired:
+            self._retired.remove(generation)
+            self.current.dispatcher.health.outlive(generation.dispatcher.health)
+        used = {id(backend) for one in alive for backend in one.service.backends.values()}
+        unused = {n: b for n, b in generation.service.backends.items() if id(b) not in used}
+        closing = asyncio.create_task(_close(unused, generation.watching))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+
+def carried(built: Service, before: Service) -> tuple[Service, list[str]]:
+    """A new service with what cannot change while the process runs, and the keys that would have changed.
+
+    Raises:
+        ConfigError: when the new settings cannot hold without a restart.
+    """
+    needs_restart = [
+        key
+        for key, field in _FIXED.items()
+        if getattr(built.settings, field) != getattr(before.settings, field)
+    ]
+    if _url(built) != _url(before):
+        needs_restart.append("ledger.url" if built.ledger and before.ledger else "ledger.enabled")
+    if before.ledger is None and built.settings.admin_key is not None:
+        raise ConfigError(
+            "server.admin_key needs the ledger, which cannot be switched on while the endpoint runs.",
+            remedy="Restart it.",
+        )
+    kept = {field: getattr(before.settings, field) for field in _FIXED.values()}
+    settings = replace(built.settings, **kept)
+    check_bind(settings.host, settings.keys)
+    return replace(built, ledger=before.ledger, settings=settings), needs_restart
+
+
+def _url(service: Service) -> str | None:
+    return None if service.ledger is None else service.ledger.url
+
+
+async def _close(backends: Mapping[str, Backend], watching: asyncio.Task[None] | None) -> None:
+    if watching is not None:
+        watching.cancel()
+        await asyncio.wait([watching])
+    ended = await asyncio.gather(*(one.close() for one in backends.values()), return_exceptions=True)
+    for name, outcome in zip(backends, ended, strict=True):
+        if isinstance(outcome, BaseException):
+            logger.error("the backend of %r could not be closed", name, exc_info=outcome)
