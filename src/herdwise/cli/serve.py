@@ -27,13 +27,17 @@ def register(app: typer.Typer) -> None:
         router: Path | None = typer.Option(None, "--router", help="Saved router, instead of `router:`."),
         as_json: bool = typer.Option(False, "--json", help="Once ready, print one JSON object."),
     ) -> None:
-        """Serve one OpenAI-compatible endpoint over a config's herd, until Ctrl-C or SIGTERM."""
+        """Serve one OpenAI-compatible endpoint over a config's herd, until Ctrl-C or SIGTERM.
+
+        SIGHUP reads the config and the router anew; requests under way end as they began.
+        """
         from herdwise.config.load import load
-        from herdwise.config.wiring import build_service
+        from herdwise.config.rewiring import Rewiring
         from herdwise.serving.app import serve as serve_until_stopped
 
-        read = _overridden(load(config), host, port, router)
-        service = build_service(read)
+        rewiring = Rewiring(lambda: _overridden(load(config), host, port, router))
+        service = rewiring.build()
+        read = rewiring.config
 
         def on_ready(url: str) -> None:
             if as_json:
@@ -41,7 +45,7 @@ def register(app: typer.Typer) -> None:
             else:
                 _announce(url, read, service, config)
 
-        serve_until_stopped(service, on_ready=on_ready)
+        serve_until_stopped(service, rebuild=rewiring.build, on_ready=on_ready)
 
 
 def _overridden(config: Config, host: str | None, port: int | None, router: Path | None) -> Config:

@@ -44,14 +44,19 @@ def build_goals(config: Config) -> Goals:
     return Goals(**stated)
 
 
-def build_backends(config: Config) -> dict[str, Backend]:
+def build_backends(config: Config, kept: Mapping[str, Backend] | None = None) -> dict[str, Backend]:
     """Candidate name -> backend. Opens no connection.
+
+    Args:
+        config: whose candidates.
+        kept: backends that some of them have already.
 
     Raises:
         ConfigError: when a candidate's backend lacks a setting, or takes none of that name.
         UnknownNameError: when nobody registered the backend.
     """
-    return {node.name: build_backend(node) for node in config.candidates}
+    made = kept or {}
+    return {node.name: made.get(node.name) or build_backend(node) for node in config.candidates}
 
 
 def build_backend(node: CandidateNode) -> Backend:
@@ -63,7 +68,7 @@ def build_backend(node: CandidateNode) -> Backend:
     """
     takes = inspect.signature(BACKENDS.get(node.backend)).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in takes.values())
-    given = {**_reach(node), **node.options}
+    given = {**reach(node), **node.options}
     refused = [name for name in given if name not in takes and not anything]
     if refused:
         raise ConfigError(
@@ -180,8 +185,12 @@ def build_settings(config: Config) -> Settings:
     return settings
 
 
-def build_service(config: Config) -> Service:
+def build_service(config: Config, kept: Mapping[str, Backend] | None = None) -> Service:
     """All that the endpoint needs.
+
+    Args:
+        config: what to build.
+        kept: backends that some of its candidates have already.
 
     Raises:
         InputError: as the parts above do; also when the default goals can be met by nobody, or weigh a
@@ -193,7 +202,7 @@ def build_service(config: Config) -> Service:
     ranker.situation(PLAIN, goals)
     return Service(
         ranker=ranker,
-        backends=build_backends(config),
+        backends=build_backends(config, kept),
         policies=build_policies(config),
         default_policy=config.policy.name,
         goals=goals,
@@ -223,7 +232,7 @@ def _filled_in(candidate: Candidate, trained: Candidate | None) -> Candidate:
     return candidate.replace(**changes)
 
 
-def _reach(node: CandidateNode) -> dict[str, Any]:
+def reach(node: CandidateNode) -> dict[str, Any]:
     """The settings that say how to reach a candidate, those left at their defaults not among them."""
     from herdwise.transport.client import Timeouts
 
