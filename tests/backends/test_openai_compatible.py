@@ -473,6 +473,20 @@ async def test_the_answers_limit_goes_by_the_name_that_the_upstream_knows(
         backend(up, client, limit_field="limit")
 
 
+async def test_fields_that_the_upstream_refuses_are_left_out_of_what_it_gets(
+    faulty_upstream: Any, client: HttpClient
+) -> None:
+    up = await faulty_upstream()
+    made = backend(up, client, leave_out=["reasoning_effort", "seed"])
+    body = {**BODY, "reasoning_effort": "low", "temperature": 0.5}
+    await made.complete(body)
+    await collect(made, body)
+    for sent in up.bodies:
+        assert "reasoning_effort" not in sent
+        assert sent["temperature"] == 0.5
+    assert body["reasoning_effort"] == "low"
+
+
 async def test_what_our_own_wire_adds_to_a_request_is_not_sent(
     faulty_upstream: Any, client: HttpClient
 ) -> None:

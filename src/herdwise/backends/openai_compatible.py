@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from herdwise.backends.base import Health
@@ -39,6 +39,7 @@ class OpenAICompatible(HttpBackend):
         include_usage: ask for token counts in streams.
         limit_field: the one name by which the upstream takes the answer's longest length, "max_tokens" or
             "max_completion_tokens"; None = it takes either, and gets it as the client named it.
+        leave_out: fields of a request that the upstream refuses, and can do without.
 
     Raises:
         ConfigError: when ``base_url`` is not an http(s) URL, the key cannot stand in a header, or
@@ -61,6 +62,7 @@ class OpenAICompatible(HttpBackend):
         max_queue: int | None = None,
         include_usage: bool = True,
         limit_field: str | None = None,
+        leave_out: Sequence[str] = (),
     ) -> None:
         if limit_field not in {None, *_LIMITS}:
             raise ConfigError(
@@ -80,12 +82,13 @@ class OpenAICompatible(HttpBackend):
         )
         self._chat_url = self._under("chat", "completions")
         self._include_usage, self._limit_field = include_usage, limit_field
+        self._leave_out = tuple(leave_out)
 
     async def complete(self, body: Mapping[str, Any]) -> Completion:
         """See ``Backend.complete``. ``stream`` and ``stream_options`` are taken out of the request."""
         sent = {k: v for k, v in body.items() if k not in _NOT_PASSED}
         sent["model"], sent["messages"] = self.model, _own_messages(body)
-        self._name_limit(sent)
+        self._fit(sent)
         async with self._limit:
             started = time.perf_counter()
             answer = await self._client.read_json(self._call(self._chat_url, sent))
@@ -98,7 +101,7 @@ class OpenAICompatible(HttpBackend):
         """See ``Backend.stream``. Ends well only after ``[DONE]`` or a finish reason."""
         sent = {**body, "model": self.model, "messages": _own_messages(body), "stream": True}
         sent.pop(NATIVE, None)
-        self._name_limit(sent)
+        self._fit(sent)
         options = sent.get("stream_options")
         if self._include_usage and (options is None or "include_usage" not in options):
             sent["stream_options"] = {**(options or {}), "include_usage": True}
@@ -125,7 +128,10 @@ class OpenAICompatible(HttpBackend):
                 candidate=self.candidate,
             )
 
-    def _name_limit(self, sent: dict[str, Any]) -> None:
+    def _fit(self, sent: dict[str, Any]) -> None:
+        """What the config says of this upstream's peculiarities."""
+        for name in self._leave_out:
+            sent.pop(name, None)
         if self._limit_field is not None:
             stated = [limit for name in _LIMITS if (limit := sent.pop(name, None)) is not None]
             if stated:
