@@ -222,8 +222,12 @@ class Dispatcher:
         joint = Joint(ask.continues) if course.stream and ask.continues is not None else None
 
         async def send(chunk: Chunk) -> None:
-            self._outrun(course, ask)
-            for piece in joint.fit(chunk) if joint else (chunk,):
+            if len(course.asks) > 1:
+                self._outrun(course, ask)
+            if joint is None:
+                await deliver(course, ask, chunk)
+                return
+            for piece in joint.fit(chunk):
                 await deliver(course, ask, piece)
 
         await run_ask(ask, backend, stream=course.stream, deliver=send if ask.deliver else None)
