@@ -24,10 +24,11 @@ from herdwise.prediction.votes import NOT_RUN, Votes
 #: Trust in a prediction ends here: odds beyond 49 to 1 count as that.
 _FLOOR = 0.02
 #: Share of the queries that confidence is learned on, how often each is heard, by other candidates, and how
-#: often by all.
-_KEPT, _HEARINGS, _WHOLE = 0.2, 6, 0.35
-#: Passes over all queries after confidence was learned, as a share of ``n_epochs``, and their learning rate.
-_MORE, _MORE_RATE = 0.3, 0.5
+#: often by all; share of the others that lean towards the good, as those do that a policy hears.
+_KEPT, _HEARINGS, _WHOLE, _LEANING = 0.2, 6, 0.35, 0.9
+#: Passes over the queries that confidence is not learned on, as a share of ``n_epochs``; passes after them,
+#: once over the same and once over all, and their share of the learning rate.
+_FIRST, _MORE, _MORE_RATE = 1.0, 0.3, 0.7
 
 
 class Fusion:
@@ -46,7 +47,7 @@ class Fusion:
         self,
         hidden: int = 32,
         n_epochs: int = 20,
-        learning_rate: float = 3e-3,
+        learning_rate: float = 4.5e-3,
         decay: float = 0.1,
         share_whole: float = 0.25,
         next_weight: float = 0.3,
@@ -92,10 +93,12 @@ class Fusion:
         if not kept.any() or kept.all() or not (votes.said[~kept] >= 0).any():
             self.parameters_ = self._train(votes, centred, rng)
             return self
-        rest = np.flatnonzero(~kept)
-        self.parameters_ = self._train(votes.take(rest), centred[rest], rng)
+        # Confidence is learned of a twin that went the same way without the queries it is measured on.
+        seen, odds_seen = votes.take(np.flatnonzero(~kept)), centred[~kept]
+        first = self._train(seen, odds_seen, rng)
+        self.parameters_ = self._train(seen, odds_seen, rng, first)
         self._learn_confidence(votes, centred, np.flatnonzero(kept), rng)
-        self.parameters_ = self._train(votes, centred, rng, self.parameters_)
+        self.parameters_ = self._train(votes, centred, rng, first)
         return self
 
     def _train(
@@ -106,7 +109,7 @@ class Fusion:
             odds,
             odds + self.centre_,
             hidden=self.hidden,
-            n_epochs=self.n_epochs if start is None else _MORE * self.n_epochs,
+            n_epochs=(_FIRST if start is None else _MORE) * self.n_epochs,
             learning_rate=self.learning_rate if start is None else _MORE_RATE * self.learning_rate,
             decay=self.decay,
             share_whole=self.share_whole,
@@ -122,7 +125,7 @@ class Fusion:
         parts: list[tuple[np.ndarray, ...]] = []
         for rows in _in_parts(np.repeat(kept, _HEARINGS)):
             seen, own = votes.take(rows), odds[rows]
-            heard = some_heard(own + self.centre_, _WHOLE, rng) & (seen.said != NOT_RUN)
+            heard = some_heard(own + self.centre_, _WHOLE, rng, _LEANING) & (seen.said != NOT_RUN)
             out = forward(self.parameters_, Batch(seen.said, seen.offered, seen.features, own, heard))
             score = np.where(out.present, out.score, -np.inf)
             lead = self._mean_lead(own, heard)

@@ -19,7 +19,7 @@ _FORETOLD = 32
 _MIN_STEPS, _MAX_STEPS = 400, 4000
 #: Share of the subsets that lean towards good candidates, and by how much at least and at most: weight of the
 #: predicted log-odds beside Gumbel noise.
-_LEANING, _LEAN = 0.6, (0.5, 5.0)
+LEANING, _LEAN = 0.6, (0.5, 5.0)
 
 
 def train(
@@ -88,7 +88,9 @@ def _one_array(parameters: Parameters) -> tuple[Parameters, np.ndarray]:
     return views, flat
 
 
-def some_heard(strength: np.ndarray, share_whole: float, rng: np.random.Generator) -> np.ndarray:
+def some_heard(
+    strength: np.ndarray, share_whole: float, rng: np.random.Generator, leaning: float = LEANING
+) -> np.ndarray:
     """Who is heard, ``(b, m)`` bool: subsets of 0 to m - 1 candidates, or all.
 
     Half of the sizes are uniform, half of them on a log scale, for few answers are heard more often.
@@ -96,9 +98,10 @@ def some_heard(strength: np.ndarray, share_whole: float, rng: np.random.Generato
     Args:
         strength: ``(b, m)`` log-odds of predicted quality.
         share_whole: how often all are heard.
+        leaning: share of the subsets that lean towards good candidates.
     """
     b, m = strength.shape
-    lean = np.where(rng.random(b) < _LEANING, rng.uniform(*_LEAN, size=b), 0.0)
+    lean = np.where(rng.random(b) < leaning, rng.uniform(*_LEAN, size=b), 0.0)
     key = rng.gumbel(size=(b, m)) + lean[:, None] * strength
     ranked = np.sort(key, axis=1)
     few = np.exp(rng.uniform(0.0, np.log(m + 1.0), size=b)).astype(np.int64) - 1
