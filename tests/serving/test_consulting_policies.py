@@ -238,7 +238,11 @@ async def test_an_answer_that_doubts_itself_is_not_enough(herd: Any) -> None:
     up = await herd(policies=cascade, ann="The answer is (B). I'm 95% sure.")
     assert (await up.chat(QUESTION, model="auto/cascade")).headers["x-herdwise-attempts"] == "1"
     up.upstreams["ann"].answer = lambda _body: "The answer is (B). I'm only 20% sure."
-    assert (await up.chat(QUESTION, model="auto/cascade")).headers["x-herdwise-attempts"] == "2"
+    reply = await up.chat(QUESTION, model="auto/cascade", headers={"x-herdwise-explain": "1"})
+    assert reply.headers["x-herdwise-attempts"] == "2"
+    told = [attempt["evidence"] for attempt in reply.json["herdwise"]["attempts"]]
+    assert told[0] < -0.3
+    assert told[1] == 0.0
 
 
 async def test_token_logprobs_of_the_answer_count_whole_and_streamed(herd: Any) -> None:

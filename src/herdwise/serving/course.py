@@ -111,12 +111,14 @@ class Heard:
         value: the answer in the form in which answers are compared, None = none could be read.
         missing: why not.
         leading, confidence: the likeliest value after it, and its P(right); None where nothing is believed.
+        evidence: log-odds that its signals add to who gave it.
     """
 
     value: str | None
     missing: str | None
     leading: str | None
     confidence: float | None
+    evidence: float
 
 
 @dataclass(slots=True)
@@ -327,7 +329,7 @@ class Course:
         else:
             self.failures.append(told)
         leading, confidence = (None, None) if self.belief is None else self.belief.best()
-        self.heard[ask.number] = Heard(value, missing or None, leading, confidence)
+        self.heard[ask.number] = Heard(value, missing or None, leading, confidence, evidence)
 
     def finish(self, status: Status, reason: str, returned: LiveAsk | None = None) -> None:
         """The request is over."""
