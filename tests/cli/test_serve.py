@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_a_config_is_served_by_its_router_until_sigterm(
     assert told["candidates"] == ["alpha", "beta"]
     assert (told["trained"], told["policies"], told["key_needed"]) == (
         True,
-        ["cascade", "route_then_check", "single", "vote"],
+        ["cascade", "hedge", "route_then_check", "self_consistency", "single", "vote"],
         False,
     )
     answer, headers = ask(told["url"], "auto")
@@ -86,8 +87,46 @@ def test_a_config_is_served_by_its_router_until_sigterm(
     assert ask(told["url"], "beta")[0]["model"] == "beta"
     os.kill(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=20)
-    assert "Traceback" not in errors
+    assert (process.returncode, "Traceback" in errors) == (0, False)
     assert (tmp_path / "herdwise.db").is_file(), "the ledger lies beside the config"
+
+
+def test_sighup_reads_config_and_router_anew_and_a_bad_one_changes_nothing(
+    config, served, threaded_upstream, saved_router
+):
+    up = threaded_upstream(models=("alpha", "beta"))
+    alpha, beta = (f"name: {name}, base_url: '{up.base_url}', quality: 0.5" for name in ("alpha", "beta"))
+    process, told = served("--config", config(alpha, more="server: {log_level: INFO}\n"))
+    models = f"{told['url']}/v1/models"
+
+    def reloads(outcome: str) -> bool:
+        with urllib.request.urlopen(f"{told['url']}/metrics", timeout=20) as response:
+            return f'herdwise_reloads_total{{outcome="{outcome}"}} 1\n' in response.read().decode()
+
+    def listed() -> list[str]:
+        with urllib.request.urlopen(models, timeout=20) as response:
+            return [model["id"] for model in json.load(response)["data"]]
+
+    def hang_up(outcome: str) -> None:
+        os.kill(process.pid, signal.SIGHUP)
+        until = time.monotonic() + 20
+        while not reloads(outcome):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+    assert "herdwise-encoder" not in listed()
+    config(alpha + ", pirce: 1")
+    hang_up("refused")
+    assert ask(told["url"], "alpha")[0]["model"] == "alpha"
+    config(alpha, beta, more=f"router: {saved_router}\nserver: {{port: 1}}\n")
+    hang_up("done")
+    assert {"alpha", "beta", "herdwise-encoder"} <= set(listed())
+    assert ask(told["url"], "beta")[0]["model"] == "beta"
+    process.terminate()
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, "Traceback" in errors) == (0, False)
+    assert "candidates[0].pirce" in errors
+    assert "after a restart" not in errors, "--port goes before the config's, then as now"
 
 
 def test_a_router_given_by_flag_goes_before_the_config(config, served, threaded_upstream, saved_router):

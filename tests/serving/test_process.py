@@ -30,7 +30,7 @@ class Parrot(Backend):
     async def complete(self, body):
         if "slow" in body["messages"][-1]["content"]:
             print("asked", flush=True)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(60 if "without end" in body["messages"][-1]["content"] else 0.5)
         message = {"role": "assistant", "content": body["messages"][-1]["content"]}
         return read_completion({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}, "a")
     def stream(self, body):
@@ -40,7 +40,7 @@ class Parrot(Backend):
 
 service = Service(
     DeclaredRouter(Herd([Candidate("a", quality=0.5)])), {"a": Parrot()}, {"single": Single()},
-    ledger=Ledger(sys.argv[1]), settings=Settings(port=0),
+    ledger=Ledger(sys.argv[1]), settings=Settings(port=0, drain_s=2),
 )
 serve(service, on_ready=lambda url: print(url, flush=True))
 """
@@ -59,6 +59,15 @@ def rows(path: Path, query: str) -> list[Any]:
         found = connection.execute(query).fetchall()
     connection.close()
     return found
+
+
+async def answers(url: str) -> bool:
+    """Whether a new connection gets any answer."""
+    try:
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            return answer.status > 0
+    except aiohttp.ClientConnectionError:
+        return False
 
 
 async def post(session: Any, url: str, body: dict[str, Any]) -> tuple[int, Any, Any]:
@@ -82,7 +91,7 @@ async def test_kill_9_loses_no_acknowledged_feedback_and_sigterm_loses_nothing(t
                     assert status == 200
                     acknowledged.append(name)
                 os.kill(server.pid, end)
-            assert server.wait(timeout=20) in {-signal.SIGKILL, -signal.SIGTERM, 0}
+            assert server.wait(timeout=20) == (-signal.SIGKILL if end == signal.SIGKILL else 0)
         finally:
             server.kill()
             server.wait()
@@ -107,9 +116,34 @@ async def test_on_sigterm_open_requests_are_answered_and_recorded(tmp_path: Path
             status, _, body = await asking
         assert status == 200
         assert body["choices"][0]["message"]["content"] == "a slow one"
-        await asyncio.to_thread(server.wait, 20)
+        assert await asyncio.to_thread(server.wait, 20) == 0
     finally:
         server.kill()
         server.wait()
         server.stdout.close()
     assert rows(path, "select text, status from decisions") == [("a slow one", "answered")]
+
+
+async def test_while_it_drains_nobody_new_comes_in_and_what_takes_too_long_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    server, url = start_server(path)
+    assert server.stdout is not None
+    try:
+        async with aiohttp.ClientSession() as session:
+            chat = {"model": "auto", "messages": [{"role": "user", "content": "a slow one without end"}]}
+            asking = asyncio.create_task(post(session, f"{url}/v1/chat/completions", chat))
+            assert (await asyncio.to_thread(server.stdout.readline)).strip() == "asked"
+            server.terminate()
+            async with asyncio.timeout(10):
+                while await answers(f"{url}/healthz"):  # noqa: ASYNC110 - until the signal has come in
+                    await asyncio.sleep(0.02)
+            assert not asking.done()
+            status, _, body = await asking
+        assert (status, body["error"]["code"]) == (503, "draining")
+        assert await asyncio.to_thread(server.wait, 20) == 0
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+    kept = rows(path, "select status, reason from decisions")
+    assert kept == [("cancelled", "the endpoint ended before the answer did")]

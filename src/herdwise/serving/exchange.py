@@ -21,7 +21,7 @@ from herdwise.serving.explanation import explanation
 from herdwise.serving.metrics import CLIENT_GONE, Metrics
 from herdwise.serving.service import Service
 from herdwise.serving.wire.api import Api, encode
-from herdwise.serving.wire.errors import WireError, from_exception, from_failures
+from herdwise.serving.wire.errors import WireError, from_exception, from_failures, wire_error
 from herdwise.serving.wire.openai_chat import ChatRequest
 from herdwise.serving.wire.openai_reply import chunk_body, completion_body
 
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 _DIRECT = Direct()
 #: A line that clients of server-sent events skip; it keeps proxies from closing a silent stream.
 _COMMENT = b": consulting\n\n"
+#: What clients are told whose answers take longer than a process that ends may wait for them.
+_ENDING = wire_error("the endpoint is about to end; ask again.", status=503, code="draining")
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -52,26 +54,34 @@ class Exchange:
         self._metrics, self._settle = metrics, settle
         self._writer = api.writer(request, course) if course.stream else None
         self._include_usage = request.include_usage or api.counts
-        self._begun = False
+        self._begun = self._gone = False
         self._first: Mapping[str, Any] = {}
         self._beginner: LiveAsk | None = None
 
     async def run(self, receive: Receive) -> None:
-        """Carry out, reply and record; a client that goes away ends all of it."""
-        gone = asyncio.Event()
+        """Carry out, reply and record; a client that goes away ends all of it, as does the process's end."""
         task = asyncio.current_task()
-        watch = asyncio.create_task(_until_gone(receive, task, gone))
+        watch = asyncio.create_task(self._until_gone(receive, task))
         try:
             await self._run()
         except asyncio.CancelledError:
-            if not gone.is_set():
-                raise
+            if not self._gone and self._course.status == "answered":
+                raise  # a part of the answer may have been sent
             if task is not None:
                 task.uncancel()
+            if not self._gone:
+                await self._reply_error(_ENDING)
         except ClientGoneError:
             pass  # the course says so, and is recorded
         finally:
             watch.cancel()
+
+    async def _until_gone(self, receive: Receive, task: asyncio.Task[Any] | None) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        if task is not None:
+            task.cancel()
 
     async def _run(self) -> None:
         course, request = self._course, self._request
@@ -102,8 +112,12 @@ class Exchange:
         """Before the last byte is sent, so that the decision can be asked for at once."""
         course, ledger = self._course, self._service.ledger
         status = 200
-        if course.status != "answered":
-            status = CLIENT_GONE if course.status == "cancelled" else self._error(problem).status
+        if course.status == "cancelled":
+            status = CLIENT_GONE if self._gone else _ENDING.status
+            if not self._gone:
+                course.reason = "the endpoint ended before the answer did"
+        elif course.status != "answered":
+            status = self._error(problem).status
         self._metrics.ended(self._api.path, course, status)
         if ledger is not None:
             ledger.record(course.record(store_texts=self._service.settings.store_texts))
@@ -210,6 +224,7 @@ class Exchange:
         try:
             await self._send_raw(message)
         except OSError as error:
+            self._gone = True
             raise ClientGoneError from error
 
 
@@ -220,14 +235,6 @@ async def send_error(send: Send, api: Api, error: WireError, headers: Headers | 
     all_headers = [*_json_headers(body), *own, *(headers or [])]
     await send({"type": "http.response.start", "status": error.status, "headers": all_headers})
     await send({"type": "http.response.body", "body": body})
-
-
-async def _until_gone(receive: Receive, task: asyncio.Task[Any] | None, gone: asyncio.Event) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    gone.set()
-    if task is not None:
-        task.cancel()
 
 
 def _header(text: str) -> bytes:

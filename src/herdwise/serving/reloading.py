@@ -121,6 +121,7 @@ class Reloading:
         Raises:
             RequestError: 422 when the new config cannot be served (the old one goes on), 501 when there
                 is nothing to read, 503 when the process is about to end.
+            HerdwiseError: when it could not be read for a reason of ours; the old one goes on.
         """
         if self._rebuild is None:
             raise RequestError(
@@ -137,7 +138,9 @@ class Reloading:
                     logger.error("the new config is refused, the old one goes on: %s", error)
                     raise RequestError(str(error), status=422, code="config_refused") from error
                 logger.exception("the new config could not be read, the old one goes on")
-                raise
+                raise HerdwiseError(
+                    "the new config could not be read; the server's log says more."
+                ) from error
             self._metrics.reloads.add(("done",))
             logger.info("reloaded: %d candidates", len(told["candidates"]))
             for key in told["needs_restart"]:
