@@ -126,7 +126,7 @@ class Endpoints:
             self._admission.check_overseer(dict(request.scope["headers"]))
         except RequestError as error:
             return error_response(from_exception(error))
-        return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
+        return Response(await self._metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     async def models(self, request: Request) -> Response:
         """All names that a request's ``model`` may have."""

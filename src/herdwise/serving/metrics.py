@@ -7,6 +7,7 @@ that there are no more series than the config has candidates and policies (docs/
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -71,28 +72,28 @@ class Histogram:
 
     def __init__(self, name: str, told: str, labels: _Labels, bounds: Sequence[float]) -> None:
         self.name, self.told, self.labels, self.bounds = name, told, labels, tuple(bounds)
-        self._counts: dict[_Labels, list[int]] = {}
-        self._sums: dict[_Labels, float] = {}
+        #: Per bucket how many, then the sum: one look-up for both.
+        self._rows: dict[_Labels, list[float]] = {}
 
     def observe(self, labels: _Labels, value: float) -> None:
         """Note one value."""
-        counts = self._counts.get(labels)
-        if counts is None:
-            counts = self._counts[labels] = [0] * (len(self.bounds) + 1)
-            self._sums[labels] = 0.0
-        counts[bisect_left(self.bounds, value)] += 1
-        self._sums[labels] += value
+        row = self._rows.get(labels)
+        if row is None:
+            row = self._rows[labels] = [0] * (len(self.bounds) + 2)
+        row[bisect_left(self.bounds, value)] += 1
+        row[-1] += value
 
     def lines(self) -> Iterator[str]:
         """Samples in the text format: cumulative buckets, sum and count."""
-        names = (*self.labels, "le")
-        for labels, counts in self._counts.items():
-            total = 0
-            for bound, count in zip((*map(str, self.bounds), "+Inf"), counts, strict=True):
-                total += count
-                yield f"{self.name}_bucket{_braced(names, (*labels, bound))} {total}"
+        limits = [*map(str, self.bounds), "+Inf"]
+        for labels, (*counts, total_s) in self._rows.items():
             braced = _braced(self.labels, labels)
-            yield f"{self.name}_sum{braced} {self._sums[labels]}"
+            begin = f"{self.name}_bucket{braced[:-1]}," if braced else f"{self.name}_bucket{{"
+            total: float = 0
+            for limit, count in zip(limits, counts, strict=True):
+                total += count
+                yield f'{begin}le="{limit}"}} {total}'
+            yield f"{self.name}_sum{braced} {total_s}"
             yield f"{self.name}_count{braced} {total}"
 
 
@@ -215,9 +216,13 @@ class Metrics:
             elif cost_usd:
                 self._cost.add(who, cost_usd)
 
-    def text(self) -> str:
-        """Everything, in Prometheus' text format."""
-        return "".join(f"{line}\n" for part in self._parts for line in _told(part))
+    async def text(self) -> str:
+        """Everything, in Prometheus' text format. Requests go on between two numbers."""
+        told: list[str] = []
+        for part in self._parts:
+            told += _told(part)
+            await asyncio.sleep(0)
+        return "\n".join([*told, ""])
 
 
 def breaker_values(states: Iterable[tuple[str, State]]) -> dict[_Labels, float]:
