@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import socket
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -52,6 +55,7 @@ class Running:
         self.made: list[Backend] = []
         self.url = ""
         self.app: App
+        self.server: uvicorn.Server
         self.session: aiohttp.ClientSession
 
     def build(self, running: Service | None = None) -> Service:
@@ -106,7 +110,7 @@ async def running(ups: Any, tmp_path: Any) -> AsyncIterator[Running]:
     one = Running(lambda name: ups[name].base_url, f"sqlite:///{tmp_path / 'ledger.db'}")
     one.app = App(one.build(), rebuild=one.build)
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
+    one.server = server = uvicorn.Server(
         uvicorn.Config(one.app, log_config=None, lifespan="on", ws="none", timeout_graceful_shutdown=2)
     )
     serving = asyncio.create_task(server._serve([listening]))
@@ -159,12 +163,15 @@ async def test_requests_under_way_end_with_the_old_parts_which_are_closed_after_
     assert (await running.chat())[1]["model"] == "c"
     assert not old.closed
     assert (await running.get("/v1/models"))["data"][-2]["id"] == "c"
+    ranker = weakref.ref(running.app.reloading._retired[0].service.ranker)
     (name,) = running.app.reloading.current.dispatcher.open
     assert (await running.get(f"/v1/decisions/{name}"))["status"] == "open"
     status, told = await asking
     assert (status, told["model"]) == (200, "a")
     await running.until(lambda: old.closed)
     assert not running.made[1].closed
+    del asking
+    await running.until(lambda: gc.collect() >= 0 and ranker() is None)  # its memory is given back
 
 
 async def test_what_is_unchanged_keeps_its_backend_breaker_and_conversations(
@@ -252,3 +259,24 @@ async def test_virtual_keys_and_what_they_spent_live_through_a_reload(running: R
         assert (await running.reload())[0] == 200
     assert statuses[:2] == [200, 200]
     assert statuses.count(429) >= 2
+
+
+async def test_a_process_that_is_about_to_end_is_not_ready_and_reloads_nothing(running: Running) -> None:
+    assert (await running.get("/readyz"))["status"] == "ready"
+    running.app.reloading.draining = True
+    async with running.session.get(f"{running.url}/readyz") as answer:
+        assert (answer.status, await answer.json()) == (503, {"status": "draining"})
+    status, told = await running.reload()
+    assert (status, told["error"]["code"]) == (503, "draining")
+    assert (await running.chat())[0] == 200  # what comes in is answered to the last
+
+
+async def test_a_stream_that_the_end_cuts_off_ends_with_an_error_event(running: Running, ups: Any) -> None:
+    ups["a"].behave("hang_mid_stream")
+    streaming = asyncio.create_task(running.chat("one two three four", stream=True))
+    await running.until(lambda: ups["a"].in_flight == 1)
+    running.server.should_exit = True
+    status, told = await streaming
+    last = [line for line in told.split("\n\n") if line][-1]
+    assert status == 200
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "draining"

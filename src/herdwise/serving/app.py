@@ -173,7 +173,11 @@ def serve(
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{host}:{listening.getsockname()[1]}"
 
-    app = App(service, rebuild=rebuild, on_settings=configure_logging)
+    def settle(new: Settings) -> None:
+        configure_logging(new)
+        threadpool_limits(1, user_api="blas")  # a new router may have brought a library of its own
+
+    app = App(service, rebuild=rebuild, on_settings=settle)
     config = uvicorn.Config(
         app,
         loop="uvloop",

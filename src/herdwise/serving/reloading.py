@@ -128,10 +128,11 @@ class Reloading:
                 "this endpoint was not started from a config file.", status=501, code="no_config"
             )
         async with self._lock:
-            if self.draining:
-                raise RequestError("the endpoint is about to end.", status=503, code="draining")
+            self._check_staying()
             try:
                 told = await self._replace(self._rebuild)
+            except RequestError:
+                raise
             except Exception as error:
                 self._metrics.reloads.add(("refused",))
                 if isinstance(error, HerdwiseError):
@@ -155,6 +156,7 @@ class Reloading:
         generation = Generation(service, dispatcher, self._assemble(service, dispatcher))
         if service.ledger is not None:
             await asyncio.to_thread(service.ledger.note, service.ranker.herd)
+        self._check_staying()  # else nobody would close the new backends
         if self._on_settings is not None:
             self._on_settings(service.settings)
         # From here on nothing is awaited, so that every request sees one of the two as a whole.
@@ -173,6 +175,10 @@ class Reloading:
             "backends_kept": sum(b is before.service.backends.get(n) for n, b in service.backends.items()),
             "needs_restart": needs_restart,
         }
+
+    def _check_staying(self) -> None:
+        if self.draining:
+            raise RequestError("the endpoint is about to end.", status=503, code="draining")
 
     def _watch(self, generation: Generation) -> None:
         watching = generation.dispatcher.health.watch(generation.service.backends)
