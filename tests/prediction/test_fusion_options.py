@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from herdwise.core.errors import ArtefactError
 from herdwise.prediction.fusion import Fusion
 from herdwise.prediction.votes import Votes
 
@@ -113,3 +114,14 @@ def test_a_fusion_learned_without_options_takes_votes_that_have_them() -> None:
     alone = plain.posteriors(Votes.of(answers, quality), np.full(quality.shape, 0.5))
     assert np.allclose(np.sort(batch)[:, -2:], np.sort(alone)[:, -2:], atol=1e-5)
     assert plain.belief(np.full(M, 0.5), texts[0]).values == ()
+
+
+def test_a_fusion_that_was_saved_with_other_relations_of_options_is_refused_with_the_remedy(
+    learned: Fusion,
+) -> None:
+    options, arrays = learned.state()
+    for name in ("network.option", "network.option_score"):
+        arrays[name] = arrays[name][:22]
+    with pytest.raises(ArtefactError, match="22 features") as refused:
+        Fusion.from_state(options, arrays)
+    assert "Train" in str(refused.value.remedy)
