@@ -101,6 +101,17 @@ async def test_failures_are_counted_by_kind_and_breakers_show(endpoint: Any) -> 
     assert not any(name == "herdwise_cost_usd_total" for name, _ in found)
 
 
+async def test_requests_on_which_nothing_is_decided_are_counted_too(endpoint: Any) -> None:
+    e = await endpoint()
+    decided = await e.chat()
+    graded = {"decision_id": decided.headers["x-herdwise-decision-id"], "thumbs": "up"}
+    assert (await e.send("POST", "/v1/feedback", graded)).status == 200
+    assert (await e.send("POST", "/v1/embeddings", {"model": "auto", "input": "x"})).status == 404
+    found = await numbers(e)
+    for api, status in (("/v1/feedback", "200"), ("/v1/embeddings", "404")):
+        assert of(found, "herdwise_requests_total", api=api, policy="none", status=status) == 1
+
+
 async def test_an_open_request_shows_and_one_whose_client_left_is_499(endpoint: Any) -> None:
     e = await endpoint()
     e.upstreams["large"].behave("hang_before_headers")

@@ -86,7 +86,7 @@ class ChatEndpoint:
 
     async def _refuse(self, send: Send, error: Exception) -> None:
         told = from_exception(error)
-        self._metrics.refused(self._api.path, told.status)
+        self._metrics.undecided(self._api.path, told.status)
         await send_error(send, self._api, told)
 
     async def _begin(

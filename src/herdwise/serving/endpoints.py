@@ -72,13 +72,21 @@ class Endpoints:
             Route("/readyz", self.readyz, methods=["GET"]),
             Route("/openapi.json", self.openapi, methods=["GET"]),
             Route("/metrics", self.metrics, methods=["GET"]),
-            Route("/v1/embeddings", self._keyed(self.embeddings), methods=["POST"]),
-            Route("/v1/messages/count_tokens", self._keyed(self.count_tokens), methods=["POST"]),
+            self._counted("/v1/embeddings", self._keyed(self.embeddings)),
+            self._counted("/v1/messages/count_tokens", self._keyed(self.count_tokens)),
             Route("/v1/models", self._keyed(self.models), methods=["GET"]),
             Route("/v1/models/{name:path}", self._keyed(self.model), methods=["GET"]),
-            Route("/v1/feedback", self._keyed(self.feedback), methods=["POST"]),
+            self._counted("/v1/feedback", self._keyed(self.feedback)),
             Route("/v1/decisions/{decision_id}", self._keyed(self.decision), methods=["GET"]),
         ]
+
+    def _counted(self, path: str, handler: _Handler) -> Route:
+        async def counted(request: Request) -> Response:
+            response = await handler(request)
+            self._metrics.undecided(path, response.status_code)
+            return response
+
+        return Route(path, counted, methods=["POST"])
 
     def _keyed(self, handler: _Handler) -> _Handler:
         async def guarded(request: Request) -> Response:

@@ -181,8 +181,8 @@ class Metrics:
         """Add a number that is read when somebody asks."""
         self._parts.append(Gauge(name, told, labels, values))
 
-    def refused(self, api: str, status: int) -> None:
-        """A request ended before anybody was asked, or asks nobody."""
+    def undecided(self, api: str, status: int) -> None:
+        """A request ended without a decision: it was refused before, or calls for none."""
         self._requests.add((api, "none", str(status)))
 
     def ended(self, api: str, course: Course, status: int) -> None:
