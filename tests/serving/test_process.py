@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -147,3 +148,31 @@ async def test_while_it_drains_nobody_new_comes_in_and_what_takes_too_long_is_to
         server.stdout.close()
     kept = rows(path, "select status, reason from decisions")
     assert kept == [("cancelled", "the endpoint ended before the answer did")]
+
+
+async def test_on_sigterm_no_request_on_a_kept_connection_is_lost(tmp_path: Path) -> None:
+    server, url = start_server(tmp_path / "ledger.db")
+    assert server.stdout is not None
+    statuses: list[int] = []
+
+    async def client(session: Any, number: int) -> None:
+        chat = {"model": "auto", "messages": [{"role": "user", "content": f"q{number}"}]}
+        with contextlib.suppress(aiohttp.ClientConnectorError):  # refused, not cut off
+            while True:
+                statuses.append((await post(session, f"{url}/v1/chat/completions", chat))[0])
+
+    try:
+        async with aiohttp.ClientSession() as session:
+            clients = [asyncio.create_task(client(session, number)) for number in range(4)]
+            async with asyncio.timeout(20):
+                while len(statuses) < 20:  # noqa: ASYNC110 - they go on by themselves
+                    await asyncio.sleep(0.01)
+                server.terminate()
+                await asyncio.gather(*clients)
+        assert await asyncio.to_thread(server.wait, 20) == 0
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+    assert set(statuses) == {200}
+    assert rows(tmp_path / "ledger.db", "select count(*) from decisions") == [(len(statuses),)]

@@ -266,6 +266,7 @@ async def test_a_process_that_is_about_to_end_is_not_ready_and_reloads_nothing(r
     running.app.reloading.draining = True
     async with running.session.get(f"{running.url}/readyz") as answer:
         assert (answer.status, await answer.json()) == (503, {"status": "draining"})
+        assert answer.headers["connection"] == "close"
     status, told = await running.reload()
     assert (status, told["error"]["code"]) == (503, "draining")
     assert (await running.chat())[0] == 200  # what comes in is answered to the last

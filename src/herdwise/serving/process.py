@@ -8,6 +8,7 @@ import math
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -17,6 +18,10 @@ from herdwise.core.errors import HerdwiseError
 from herdwise.serving.app import App
 
 logger = logging.getLogger(__name__)
+
+
+#: How long kept connections stay open when the process is to end.
+_LINGER_S = 1.0
 
 
 class Server(uvicorn.Server):
@@ -50,14 +55,23 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
         if sig == signal.SIGTERM:
             self._captured_signals.remove(sig)
-        self._app.reloading.draining = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """See ``uvicorn.Server``; the time to end is that of the config of the moment."""
+        """See ``uvicorn.Server``; the time to end is that of the config of the moment.
+
+        Connections that clients keep are not closed at once, as the next request may be on its way: for a
+        moment what comes in on them is answered, with ``connection: close``.
+        """
+        drain_s = self._app.reloading.current.service.settings.drain_s
+        linger_s = min(_LINGER_S, drain_s / 2)
+        for server in self.servers:
+            server.close()
+        # Only now, so that nobody who is told to close connects again before that is refused.
         self._app.reloading.draining = True
-        self.config.timeout_graceful_shutdown = math.ceil(
-            self._app.reloading.current.service.settings.drain_s
-        )
+        until = time.monotonic() + linger_s
+        while self.server_state.connections and time.monotonic() < until:  # noqa: ASYNC110 - as uvicorn does
+            await asyncio.sleep(0.02)
+        self.config.timeout_graceful_shutdown = math.ceil(drain_s - linger_s)
         await super().shutdown(sockets=sockets)
 
     def _hang_up(self) -> None:

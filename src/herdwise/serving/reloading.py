@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from herdwise.backends.base import Backend
 from herdwise.core.errors import ConfigError, HerdwiseError, RequestError
@@ -89,7 +89,7 @@ class Reloading:
         generation = self.current
         generation.n_open += 1
         try:
-            await generation.serve(scope, receive, send)
+            await generation.serve(scope, receive, _closing(send) if self.draining else send)
         finally:
             generation.n_open -= 1
             if not generation.n_open:
@@ -222,6 +222,17 @@ def carried(built: Service, before: Service) -> tuple[Service, list[str]]:
     settings = replace(built.settings, **kept)
     check_bind(settings.host, settings.keys)
     return replace(built, ledger=before.ledger, settings=settings), needs_restart
+
+
+def _closing(send: Send) -> Send:
+    """Tells the client not to send another request on this connection."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"connection", b"close")]
+        await send(message)
+
+    return sent
 
 
 def _url(service: Service) -> str | None:
