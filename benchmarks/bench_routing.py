@@ -30,6 +30,7 @@ from herdwise.core.outcomes import OutcomeTable
 from herdwise.evaluation.averages import Average, mean
 from herdwise.evaluation.decision_time import decision_times_us
 from herdwise.evaluation.intervals import interval, resampled_means
+from herdwise.prediction.base import PREDICTORS
 from herdwise.routing.base import POLICIES
 from herdwise.routing.router import Router
 from herdwise.storage.outcomes import read_outcomes
@@ -105,11 +106,21 @@ def quality_table(
     print(f"  {'best single':42s} {100 * alone:6.2f}      oracle {100 * top:6.2f}")
     learners: dict[str, Learner] = {"herdwise (stack)": router.predictor}
     if peers:
+        learners["herdwise (cautious)"] = PREDICTORS.create("cautious").fit(X, Y)
         learners |= {name: create().fit(X, Y) for name, create in PEERS.items()}
     for name, learner in learners.items():
         got, gain, low, high = compare(picked(T, learner.predict(Z)), T[:, best], test.benchmarks, average)
         share = gain / (100 * (top - alone)) if top > alone else float("nan")
         print(f"  {name:42s} {got:6.2f} {gain:+6.2f} [{low:+.2f}, {high:+.2f}]  gap recovered {share:6.1%}")
+    seen = set(train.texts)
+    new = np.array([text not in seen for text in test.texts])
+    if not new.all():
+        # The default remembers what is on record word for word: fair to users, but not a gain on new queries.
+        routed, single = picked(T[new], router.predictor.predict(Z[new])), T[new][:, best]
+        benchmarks = np.asarray(test.benchmarks, dtype=object)[new]
+        got, gain, low, high = compare(routed, single, benchmarks, average)
+        name = f"herdwise (stack), without {(~new).sum()} on record"
+        print(f"  {name:42s} {got:6.2f} {gain:+6.2f} [{low:+.2f}, {high:+.2f}]")
 
 
 def main() -> None:
