@@ -32,6 +32,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
+from herdwise.core.outcomes import OutcomeTable
 from herdwise.encoding.base import ENCODERS
 from herdwise.prediction.anchors import choose_anchors
 from herdwise.prediction.base import PREDICTORS
@@ -77,11 +78,14 @@ def held_out(
     (X, Y), (X_test, Y_test) = train, test
     rest = np.delete(np.arange(Y.shape[1]), column)
     fitted = PREDICTORS.create(predictor).fit(X, Y[:, rest], seed=0)
-    P = fitted.predict(X).astype(np.float64)
+    P = fitted.predict_anew(X).astype(np.float64)
     F = np.where(np.isfinite(Y[:, rest]), Y[:, rest], P)
     graded = np.isfinite(Y[:, column])
     rows = np.isfinite(Y_test[:, eligible]).all(axis=1) & np.isfinite(Y_test[:, column])
-    P_test, truth = fitted.predict(X_test[rows]).astype(np.float64), Y_test[rows, column].astype(np.float64)
+    P_test, truth = (
+        fitted.predict_anew(X_test[rows]).astype(np.float64),
+        Y_test[rows, column].astype(np.float64),
+    )
     likeness = Likeness.fit(F, P)
     rng = np.random.default_rng(column)
     others = np.setdiff1d(eligible, [column])
@@ -123,22 +127,34 @@ def held_out(
     return Trial(errors, routes, levels)
 
 
+def encoded(table: OutcomeTable) -> tuple[OutcomeTable, OutcomeTable, np.ndarray, np.ndarray]:
+    """Both splits with their vectors, tools read too.
+
+    Test queries that stand in train word for word are left out: a trained router remembers them, a newcomer
+    has never seen them, and neither says anything of new queries.
+    """
+    train, test = table.split("train"), table.split("test")
+    seen = set(train.texts)
+    test = test.take(np.flatnonzero([text not in seen for text in test.texts]))
+    coder = ENCODERS.create("static").fit(train.texts)
+    X, X_test = (coder.encode(part.asked_texts(0, part.n_queries)) for part in (train, test))
+    return train, test, X, X_test
+
+
 def retrain(folder: str, predictor: str, n_candidates: int) -> None:
     """Print shares of prediction of enlisting and of training again, both with N random outcomes."""
     table = read_outcomes(folder)
-    train, test = table.split("train"), table.split("test")
-    coder = ENCODERS.create("static").fit(train.texts)
-    X, X_test = coder.encode(train.texts), coder.encode(test.texts)
+    train, test, X, X_test = encoded(table)
     Y, Y_test = train.matrix("quality"), test.matrix("quality")
     eligible = np.flatnonzero(np.isfinite(Y).mean(axis=0) >= 0.95)
     ranked = eligible[np.argsort(-np.nanmean(Y[:, eligible], axis=0), kind="stable")]
     spread = np.linspace(0, len(ranked) - 1, min(n_candidates, len(ranked))).round().astype(int)
-    whole = PREDICTORS.create(predictor).fit(X, Y, seed=0).predict(X_test)
+    whole = PREDICTORS.create(predictor).fit(X, Y, seed=0).predict_anew(X_test)
     errors = []
     for column in ranked[spread].tolist():
         rest, truth = np.delete(np.arange(Y.shape[1]), column), Y_test[:, column]
         fitted = PREDICTORS.create(predictor).fit(X, Y[:, rest], seed=0)
-        P, P_test = fitted.predict(X), fitted.predict(X_test)
+        P, P_test = fitted.predict_anew(X), fitted.predict_anew(X_test)
         F = np.where(np.isfinite(Y[:, rest]), Y[:, rest], P)
         likeness = Likeness.fit(F, P)
         drawn = np.random.default_rng(column).permutation(np.flatnonzero(np.isfinite(Y[:, column])))
@@ -149,7 +165,7 @@ def retrain(folder: str, predictor: str, n_candidates: int) -> None:
             sparse = Y.copy()
             sparse[:, column] = np.nan
             sparse[probes, column] = Y[probes, column]
-            found.append(PREDICTORS.create(predictor).fit(X, sparse, seed=0).predict(X_test)[:, column])
+            found.append(PREDICTORS.create(predictor).fit(X, sparse, seed=0).predict_anew(X_test)[:, column])
         errors.append([float(np.nanmean((each - truth) ** 2)) for each in found])
     mean = np.mean(errors, axis=0)
     shares = 100 * (mean[0] - mean[2:]) / (mean[0] - mean[1])
@@ -183,15 +199,13 @@ def run(folder: str, predictor: str, n_candidates: int) -> None:
     """Print the table of one folder."""
     started = time.perf_counter()
     table = read_outcomes(folder)
-    train, test = table.split("train"), table.split("test")
-    coder = ENCODERS.create("static").fit(train.texts)
-    X, X_test = coder.encode(train.texts), coder.encode(test.texts)
+    train, test, X, X_test = encoded(table)
     Y, Y_test = train.matrix("quality"), test.matrix("quality")
     covered = (np.isfinite(Y).mean(axis=0) >= 0.95) & (np.isfinite(Y_test).mean(axis=0) >= 0.95)
     eligible = np.flatnonzero(covered)
     ranked = eligible[np.argsort(-np.nanmean(Y[:, eligible], axis=0), kind="stable")]
     spread = np.linspace(0, len(ranked) - 1, min(n_candidates, len(ranked))).round().astype(int)
-    whole = PREDICTORS.create(predictor).fit(X, Y, seed=0).predict(X_test)
+    whole = PREDICTORS.create(predictor).fit(X, Y, seed=0).predict_anew(X_test)
     trials = [
         held_out(int(column), predictor, (X, Y), (X_test, Y_test), whole, eligible)
         for column in ranked[spread]
