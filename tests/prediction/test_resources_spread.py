@@ -58,6 +58,21 @@ def test_new_calls_keep_to_a_quantile_as_often_as_it_says(
     np.testing.assert_allclose((latency <= most).mean(axis=0), probability, atol=0.03)
 
 
+@pytest.mark.parametrize("n", [210, 1000])
+def test_quantiles_hold_where_the_query_foretells_nothing(n: int) -> None:
+    def unforeseen(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(n, 12)).astype(np.float32)
+        return X, rng.integers(10, 2000, n).astype(np.float64), rng.lognormal(4.0, 0.5, (n, M))
+
+    X, tokens, latency = unforeseen(n, 0)
+    predictor = ResourcePredictor().fit(X, tokens, table_of(latency_s=latency))
+    X, tokens, latency = unforeseen(3000, 1)
+    for probability in (0.1, 0.8, 0.9):
+        most = predictor.quantile(X, tokens[:, None], "latency_s", probability)
+        np.testing.assert_allclose((latency <= most).mean(), probability, atol=0.04)
+
+
 def test_where_calls_vary_more_the_interval_is_wider(fitted: ResourcePredictor) -> None:
     X, tokens, _ = drawn(1000, 2)
     low, high = (fitted.quantile(X, tokens[:, None], "latency_s", p) for p in (0.05, 0.95))

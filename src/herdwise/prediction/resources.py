@@ -121,7 +121,11 @@ class ResourcePredictor:
             z = self._spread.fit_scale(kind, columns, target - centre, features, design)
             for place, column in enumerate(columns):
                 there = np.isfinite(target[:, place])
-                told[column] = centre[there, place], z[there, place], target[there, place]
+                left_out, recorded = centre[there, place], target[there, place]
+                # A left-out mean is the lower the higher the row's own value was. Grouped by it, lengths that
+                # no query foretells would be grouped by what they turned out to be.
+                likely = left_out + (recorded - left_out) / len(recorded)
+                told[column] = likely, z[there, place], recorded
         few = [j for j in np.flatnonzero(count).tolist() if j not in told]
         own = {j: logarithms(np.flatnonzero(known[:, j]), [j])[:, 0] for j in few}
         self._spread.fit_quantiles(kind, told, own)

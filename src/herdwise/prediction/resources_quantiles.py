@@ -57,8 +57,8 @@ def grouped_quantiles(
     candidates'.
 
     Args:
-        predicted, standardised: per candidate ``(n_j,)`` left-out predictions (logarithms), and residuals
-            over their predicted scale.
+        predicted, standardised: per candidate ``(n_j,)`` predictions (logarithms) that their own rows' values
+            do not move, and residuals over their predicted scale.
 
     Returns:
         ``(m, N_GROUPS - 1)`` edges of the groups, ``(m, N_GROUPS, len(LEVELS))`` quantiles.

@@ -72,8 +72,8 @@ class ResourceSpread:
 
         Args:
             kind: of resource.
-            learned: candidate -> left-out predictions, residuals over their scale, and recorded values, each
-                ``(n_j,)`` logarithms.
+            learned: candidate -> predictions by the others' slopes about the mean of all, residuals over
+                their scale, and recorded values, each ``(n_j,)`` logarithms.
             few: candidate of too few rows to be learned -> its recorded values, logarithms.
         """
         self.relative_[kind] = relative_quantiles([recorded for _, _, recorded in learned.values()])
