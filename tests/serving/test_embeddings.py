@@ -55,7 +55,9 @@ async def test_the_routers_own_encoder_embeds_in_process(learned: Any) -> None:
         ({"input": [1, 2]}, "input"),
         ({"input": ["a"] * 2049}, "input"),
         ({"dimensions": 3}, "dimensions"),
+        ({"dimensions": [3]}, "dimensions"),
         ({"encoding_format": "int8"}, "encoding_format"),
+        ({"encoding_format": {}}, "encoding_format"),
     ],
 )
 async def test_what_the_encoder_cannot_do_is_refused_by_name(learned: Any, body: Any, param: str) -> None:

@@ -211,6 +211,7 @@ async def test_a_candidate_of_unknown_price_is_not_for_keys_with_a_budget(endpoi
         {"name": ""},
         {"name": "x", "terms": {"budget": 1}},
         {"name": "x", "terms": {"budgets": [{"usd": -1}]}},
+        {"name": "x", "terms": {"budgets": [{"usd": 1e300}]}},
         {"name": "x", "terms": {"requests_per_minute": 0}},
         [],
     ],

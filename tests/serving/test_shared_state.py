@@ -222,6 +222,17 @@ async def test_budgets_of_one_period_are_charged_once(meters: tuple[Meter, Meter
     assert await meters[0].spent(key, key.terms.budgets[0], at) == 7
 
 
+async def test_what_is_spent_while_a_budget_is_lifted_counts_once_it_is_back(
+    meters: tuple[Meter, Meter],
+) -> None:
+    key, at = key_of(Terms(budgets=(Budget(1.0, "month"),))), time.time()
+    assert await meters[0].begin(key, at) == 10**9
+    lifted = key_of(Terms(), key.key_id)
+    held = await meters[0].reserve(lifted, at, 0, 0)
+    await meters[0].settle(lifted, held, 7, 0)
+    assert await meters[1].spent(key, key.terms.budgets[0], at) == 7
+
+
 async def test_an_emptied_redis_is_filled_from_the_ledger(redis_url: str) -> None:
     async def ledger(key_id: str, since: float) -> int:
         del key_id, since

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ from herdwise.serving.course import Course
 from herdwise.serving.keyring import Keyring, VirtualKey
 from herdwise.serving.ledger import Ledger
 from herdwise.serving.meter import LocalMeter, Meter, Reservation, period_end
+
+logger = logging.getLogger(__name__)
 
 #: How often keys are read anew: what other gateways made, changed and revoked.
 _REFRESH_S = 1.0
@@ -84,6 +87,7 @@ class Admission:
         self._meter: Meter | None = None
         self._watching: asyncio.Task[None] | None = None
         self._looking, self._looked_at = asyncio.Lock(), -math.inf
+        self._settling: set[asyncio.Task[None]] = set()
 
     def change(self, static: Sequence[str], admin_key: str | None) -> None:
         """Let other keys of the config in from now on; virtual keys and what they have spent stay."""
@@ -114,6 +118,7 @@ class Admission:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
+        await asyncio.gather(*self._settling)
         if self._meter is not None:
             await self._meter.close()
 
@@ -242,18 +247,35 @@ class Admission:
         nanos = to_nanos(usd) if key.terms.budgets else 0
         admitted.held = await meter.reserve(key, admitted.at, nanos, tokens)
 
-    async def settle(self, admitted: Pass, course: Course | None) -> None:
-        """Charge what the request took; a request that nobody was asked for takes nothing."""
-        meter, held = self._meter, admitted.held
-        if meter is None or held is None:
+    async def settle(self, admitted: Pass, course: Course) -> None:
+        """Charge what the request took; a client that goes away meanwhile does not stop that.
+
+        Never raises for the meter's sake: an answer that is there is given, also where nobody can count it.
+        """
+        held = admitted.held
+        if held is None:
             return
-        nanos, tokens = 0, 0
-        if course is not None:
-            usage = course.usage()
-            nanos = course.charged_nanos() or 0
-            known = usage.input_tokens is not None and usage.output_tokens is not None
-            tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0) if known else held.tokens
-        await meter.settle(admitted.key, held, nanos, tokens)
+        usage = course.usage()
+        nanos = course.charged_nanos() or 0
+        known = usage.input_tokens is not None and usage.output_tokens is not None
+        tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0) if known else held.tokens
+        settling = asyncio.create_task(self._charge(admitted.key, held, nanos, tokens))
+        self._settling.add(settling)
+        settling.add_done_callback(self._settling.discard)
+        await asyncio.shield(settling)
+
+    async def _charge(self, key: VirtualKey, held: Reservation, nanos: int, tokens: int) -> None:
+        if self._meter is None:
+            return
+        try:
+            await self._meter.settle(key, held, nanos, tokens)
+        except HerdwiseError as error:
+            logger.error(
+                "%s USD of key %s could not be counted (the ledger has them): %s",
+                nanos / NANOS_PER_USD,
+                key.key_id,
+                error,
+            )
 
 
 def within(goals: Goals, admitted: Pass, herd: Herd) -> Goals:
@@ -266,7 +288,9 @@ def within(goals: Goals, admitted: Pass, herd: Herd) -> Goals:
     if admitted.left_nanos is not None:
         left_usd = admitted.left_nanos / NANOS_PER_USD
         # Who is predicted to cost more than what is left, or whose cost nobody knows, is not asked.
-        changes["max_cost_usd"] = min(left_usd, limits.max_cost_usd or math.inf)
+        changes["max_cost_usd"] = (
+            left_usd if limits.max_cost_usd is None else min(left_usd, limits.max_cost_usd)
+        )
         total = left_usd if goals.max_total_usd is None else min(left_usd, goals.max_total_usd)
         goals = goals.replace(max_total_usd=total)
     if not changes:

@@ -65,7 +65,16 @@ class ChatEndpoint:
                 course = await self._begin(request, headers, started_at, client)
             except NoCandidateError as error:
                 raise too_dear(admitted, error) or error from None
-            if admitted is not None:
+
+            async def settle() -> None:
+                if admitted is not None:
+                    await self._admission.settle(admitted, course)
+
+            exchange = Exchange(
+                self._service, self._dispatcher, self._api, self._metrics, request, course, send, settle
+            )
+            if admitted is not None:  # last, so that nothing can fail between it and its settlement
+                course.created_at = admitted.at  # the meter's period is the ledger's
                 await self._admission.reserve(admitted, course.situation, _max_tokens(request.body))
         except HerdwiseError as error:
             await self._refuse(send, error)
@@ -74,14 +83,6 @@ class ChatEndpoint:
             logger.exception("a request failed before anybody was asked")
             await self._refuse(send, error)
             return
-
-        async def settle() -> None:
-            if admitted is not None:
-                await self._admission.settle(admitted, course)
-
-        exchange = Exchange(
-            self._service, self._dispatcher, self._api, self._metrics, request, course, send, settle
-        )
         await exchange.run(receive)
 
     async def _refuse(self, send: Send, error: Exception) -> None:

@@ -45,10 +45,10 @@ async def _by_encoder(body: Mapping[str, Any], encoder: Encoder) -> dict[str, An
         raise _invalid("input", "must be a text or a list of texts, none empty (token ids are no texts)")
     if not 1 <= len(texts) <= _MOST_TEXTS:
         raise _invalid("input", f"must hold 1 to {_MOST_TEXTS} texts")
-    if body.get("dimensions") not in {None, encoder.n_features}:
+    if body.get("dimensions") not in (None, encoder.n_features):
         raise _invalid("dimensions", f"must be {encoder.n_features} for this model, or left out")
-    form = body.get("encoding_format") or "float"
-    if form not in {"float", "base64"}:
+    form = "float" if body.get("encoding_format") is None else body["encoding_format"]
+    if form not in ("float", "base64"):
         raise _invalid("encoding_format", "must be float or base64")
     vectors = await asyncio.to_thread(encoder.encode, texts)
     data = [

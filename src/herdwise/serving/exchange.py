@@ -100,9 +100,12 @@ class Exchange:
         finally:
             if alive is not None:
                 alive.cancel()
+            try:
+                self._record(problem)
+            finally:
+                await self._settle()
+            if alive is not None:
                 await asyncio.wait([alive])
-            self._record(problem)
-            await self._settle()
         if course.status == "answered":
             await self._reply()
         else:

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from sqlalchemy import Engine, RowMapping, select
@@ -18,6 +18,9 @@ from herdwise.core.errors import HerdwiseError, InputError, RequestError
 from herdwise.serving.ledger_tables import KEYS
 
 Period = Literal["hour", "day", "month", "ever"]
+PERIODS: tuple[Period, ...] = get_args(Period)
+#: More than this shared state could not count to the last billionth.
+_MOST_USD = 1e6
 
 _PREFIX = "hw-"
 _SECRET_BYTES = 32
@@ -26,9 +29,9 @@ _SHOWN_CHARS = 9
 
 
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """USD that may be spent in each period (calendar hours, days and months in UTC)."""
+    """USD, a million at most, that may be spent in each period (calendar hours, days and months in UTC)."""
 
-    usd: Annotated[float, msgspec.Meta(ge=0)]
+    usd: Annotated[float, msgspec.Meta(ge=0, le=_MOST_USD)]
     period: Period = "month"
 
 

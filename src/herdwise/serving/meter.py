@@ -14,7 +14,7 @@ from typing import Protocol
 
 from herdwise.core.errors import RequestError
 from herdwise.core.money import to_nanos
-from herdwise.serving.keyring import Budget, Period, VirtualKey
+from herdwise.serving.keyring import PERIODS, Budget, Period, VirtualKey
 
 MINUTE_S = 60
 
@@ -118,7 +118,8 @@ class LocalMeter:
     async def settle(self, key: VirtualKey, held: Reservation, nanos: int, tokens: int) -> None:
         """See ``Meter.settle``."""
         self._held[key.key_id] -= held.nanos
-        for since in {period_start(budget.period, held.at) for budget in key.terms.budgets}:
+        # Not by the key's budgets alone: one that is lifted for a while must know of it afterwards.
+        for since in {period_start(period, held.at) for period in PERIODS}:
             if (key.key_id, since) in self._spent:  # else nobody has asked yet, and the ledger will tell
                 self._spent[key.key_id, since] += nanos
         minute, requests, used = self._minute(key, held.at)

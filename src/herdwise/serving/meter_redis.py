@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from herdwise.core.errors import ConfigError, HerdwiseError, MissingExtraError, RequestError
 from herdwise.core.money import to_nanos
-from herdwise.serving.keyring import Budget, VirtualKey
+from herdwise.serving.keyring import PERIODS, Budget, Period, VirtualKey
 from herdwise.serving.meter import (
     MINUTE_S,
     Reservation,
@@ -143,14 +143,13 @@ class RedisMeter:
 
     async def settle(self, key: VirtualKey, held: Reservation, nanos: int, tokens: int) -> None:
         """See ``Meter.settle``."""
-        places = self._places(key, held.at)
-        # Two budgets of one period share a counter, which must be raised once.
-        places = [*places[:3], *dict.fromkeys(places[3:])]
+        # Every counter that there is, once: a budget that is lifted for a while must know of it afterwards.
+        places = self._places(key, held.at, PERIODS)
         await self._called(self._settle(keys=places, args=[held.id, nanos, tokens - held.tokens]))
 
     async def spent(self, key: VirtualKey, budget: Budget, at: float) -> int:
         """See ``Meter.spent``."""
-        place = self._place(key, budget, at)
+        place = self._place(key, budget.period, at)
         found = await self._called(self._redis.get(place))
         if found is None:
             await self._fill(key, budget, at)
@@ -164,7 +163,9 @@ class RedisMeter:
     async def _run(self, script: Any, key: VirtualKey, at: float, args: list[Any]) -> int:
         budgets = key.terms.budgets
         for _ in range(len(budgets) + 1):
-            what, number = await self._called(script(keys=self._places(key, at), args=args))
+            what, number = await self._called(
+                script(keys=self._places(key, at, [budget.period for budget in budgets]), args=args)
+            )
             if what != b"unknown":
                 break
             await self._fill(key, budgets[number], at)
@@ -183,17 +184,17 @@ class RedisMeter:
         before = await self._ledger(key.key_id, period_start(budget.period, at))
         end = period_end(budget.period, at)
         life_s = _FOREVER_S if end is None else int(end - at) + _GRACE_S
-        await self._called(self._redis.set(self._place(key, budget, at), before, nx=True, ex=life_s))
+        await self._called(self._redis.set(self._place(key, budget.period, at), before, nx=True, ex=life_s))
 
-    def _places(self, key: VirtualKey, at: float) -> list[str]:
+    def _places(self, key: VirtualKey, at: float, periods: Sequence[Period]) -> list[str]:
         # The key's id in braces keeps its counters on one node of a cluster.
         base = f"{self._prefix}:{{{key.key_id}}}"
-        counters = [self._place(key, budget, at) for budget in key.terms.budgets]
+        counters = [self._place(key, period, at) for period in periods]
         return [f"{base}:minute:{int(at // MINUTE_S)}", f"{base}:held", f"{base}:ends", *counters]
 
-    def _place(self, key: VirtualKey, budget: Budget, at: float) -> str:
-        start = int(period_start(budget.period, at))
-        return f"{self._prefix}:{{{key.key_id}}}:spent:{budget.period}:{start}"
+    def _place(self, key: VirtualKey, period: Period, at: float) -> str:
+        start = int(period_start(period, at))
+        return f"{self._prefix}:{{{key.key_id}}}:spent:{period}:{start}"
 
     async def _called(self, call: Awaitable[Any]) -> Any:
         from redis.exceptions import RedisError
