@@ -14,6 +14,7 @@ from herdwise.prediction.base import PREDICTORS, Predictor
 from herdwise.prediction.candidate_features import CANDIDATE_FEATURES, KINDS
 from herdwise.prediction.fitted import FittedArrays
 from herdwise.prediction.logistic import sigmoid
+from herdwise.prediction.option_checks import positive, whole
 
 #: Fewer outcomes than this teach trees nothing: the base stands alone.
 _FEWEST = 500
@@ -72,9 +73,13 @@ class BoostingPredictor(FittedArrays):
         n_folds: int = 4,
         base_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.base, self.n_directions, self.n_axes = base, n_directions, n_axes
-        self.n_trees, self.learning_rate = n_trees, learning_rate
-        self.n_leaves, self.n_folds, self.base_options = n_leaves, n_folds, dict(base_options or {})
+        self.base, self.base_options = base, dict(base_options or {})
+        self.n_directions = whole(self.name, "n_directions", n_directions)
+        self.n_axes = whole(self.name, "n_axes", n_axes, least=0)
+        self.n_trees = whole(self.name, "n_trees", n_trees)
+        self.learning_rate = positive(self.name, "learning_rate", learning_rate)
+        self.n_leaves = whole(self.name, "n_leaves", n_leaves, least=2)
+        self.n_folds = whole(self.name, "n_folds", n_folds, least=2)
 
     def _fit(self, X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> None:
         library = _lightgbm()

@@ -10,6 +10,7 @@ import numpy as np
 
 from herdwise.prediction.fitted import FittedArrays
 from herdwise.prediction.neighbours import k_means, squared_distances
+from herdwise.prediction.option_checks import positive, several, whole
 
 #: Rows that are looked at together.
 _BLOCK = 2**13
@@ -31,7 +32,8 @@ class ClusterPredictor(FittedArrays):
     options: ClassVar[tuple[str, ...]] = ("sizes", "prior")
 
     def __init__(self, sizes: Sequence[int] = (4, 6, 8, 12, 16, 32, 64), prior: float = 10.0) -> None:
-        self.sizes, self.prior = tuple(sizes), prior
+        self.sizes = tuple(whole(self.name, "sizes", size) for size in several(self.name, "sizes", sizes))
+        self.prior = positive(self.name, "prior", prior)
 
     def _fit(self, X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> None:
         share = np.float32(1.0 / len(self.sizes))

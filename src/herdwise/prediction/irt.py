@@ -9,6 +9,7 @@ import numpy as np
 from herdwise.prediction.fitted import FittedArrays
 from herdwise.prediction.least_squares import solve
 from herdwise.prediction.logistic import sigmoid
+from herdwise.prediction.option_checks import whole
 
 _ROUNDS = 150
 _TOLERANCE = 1e-4
@@ -36,7 +37,7 @@ class ItemResponsePredictor(FittedArrays):
     options: ClassVar[tuple[str, ...]] = ("max_dimensions",)
 
     def __init__(self, max_dimensions: int = 16) -> None:
-        self.max_dimensions = max_dimensions
+        self.max_dimensions = whole(self.name, "max_dimensions", max_dimensions, least=0)
 
     def _fit(self, X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> None:
         del rng

@@ -14,6 +14,7 @@ from herdwise.prediction.feature_blocks import FeatureBlocks
 from herdwise.prediction.fitted import FittedArrays
 from herdwise.prediction.least_squares import solve
 from herdwise.prediction.neighbours import k_means, squared_distances
+from herdwise.prediction.option_checks import positive, several, whole
 
 _TRIAL_ROWS = 2500
 _JITTER = 1e-4
@@ -35,7 +36,9 @@ class KernelPredictor(FittedArrays):
     def __init__(
         self, n_landmarks: int = 256, widths: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0), linear: float = 0.3
     ) -> None:
-        self.n_landmarks, self.widths, self.linear = n_landmarks, tuple(widths), linear
+        self.n_landmarks = whole(self.name, "n_landmarks", n_landmarks)
+        self.widths = tuple(positive(self.name, "widths", w) for w in several(self.name, "widths", widths))
+        self.linear = positive(self.name, "linear", linear, zero=True)
 
     def _fit(self, X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> None:
         self.landmarks_ = k_means(X, self.n_landmarks, rng)

@@ -8,6 +8,7 @@ import numpy as np
 
 from herdwise.prediction.fitted import FittedArrays
 from herdwise.prediction.neighbour_index import MANY, neighbour_index
+from herdwise.prediction.option_checks import positive, whole
 
 _BATCH = 1024
 #: Tried where they are not given, on so many training rows.
@@ -35,7 +36,9 @@ class KNNPredictor(FittedArrays):
     options: ClassVar[tuple[str, ...]] = ("k", "prior", "many")
 
     def __init__(self, k: int | None = None, prior: float | None = None, many: int = MANY) -> None:
-        self.k, self.prior, self.many = k, prior, many
+        self.k = None if k is None else whole(self.name, "k", k)
+        self.prior = None if prior is None else positive(self.name, "prior", prior, zero=True)
+        self.many = whole(self.name, "many", many)
         self._left_out: np.ndarray | None = None
 
     def _fit(self, X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from herdwise.prediction.fitted import FittedArrays
 from herdwise.prediction.least_squares import solve
+from herdwise.prediction.option_checks import whole
 
 
 class MatrixFactorisationPredictor(FittedArrays):
@@ -25,7 +26,7 @@ class MatrixFactorisationPredictor(FittedArrays):
     options: ClassVar[tuple[str, ...]] = ("max_rank",)
 
     def __init__(self, max_rank: int = 16) -> None:
-        self.max_rank = max_rank
+        self.max_rank = whole(self.name, "max_rank", max_rank, least=0)
 
     def _fit(self, X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> None:
         del rng

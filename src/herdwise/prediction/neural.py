@@ -6,9 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from herdwise.core.errors import ConfigError
 from herdwise.prediction.adam import Adam
 from herdwise.prediction.fitted import FittedArrays
 from herdwise.prediction.logistic import sigmoid
+from herdwise.prediction.option_checks import positive, whole
 
 _BATCH = 128
 #: Fewer rows than this cannot tell when to stop: every query gets the means.
@@ -58,8 +60,14 @@ class NeuralPredictor(FittedArrays):
         decay: float = 2.0,
         dropout: float = 0.3,
     ) -> None:
-        self.hidden, self.n_folds, self.n_epochs = hidden, n_folds, n_epochs
-        self.learning_rate, self.decay, self.dropout = learning_rate, decay, dropout
+        self.hidden = whole(self.name, "hidden", hidden)
+        self.n_folds = whole(self.name, "n_folds", n_folds, least=2)
+        self.n_epochs = whole(self.name, "n_epochs", n_epochs)
+        self.learning_rate = positive(self.name, "learning_rate", learning_rate)
+        self.decay = positive(self.name, "decay", decay, zero=True)
+        self.dropout = positive(self.name, "dropout", dropout, zero=True)
+        if dropout >= 1:
+            raise ConfigError(f"{self.name}: dropout {dropout!r} is not below 1.")
 
     def _fit(self, X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> None:
         self.centre_ = X.mean(axis=0)

@@ -17,6 +17,7 @@ from herdwise.prediction.base import PREDICTORS, Predictor
 from herdwise.prediction.calibration import Calibration
 from herdwise.prediction.guard import Guard
 from herdwise.prediction.mean import left_out_means
+from herdwise.prediction.option_checks import several, whole
 from herdwise.prediction.projection import Projection
 from herdwise.prediction.repeats import Repeats
 from herdwise.prediction.uncertainty import LocalError
@@ -47,7 +48,8 @@ class StackPredictor(Predictor):
         n_folds: int = 5,
         member_options: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        self.members, self.n_folds = tuple(members), n_folds
+        self.members = tuple(several(self.name, "members", members))
+        self.n_folds = whole(self.name, "n_folds", n_folds, least=2)
         self.member_options = dict(member_options or {})
         unused = set(self.member_options) - set(self.members)
         if unused:
