@@ -194,6 +194,14 @@ async def test_faulty_samples_leave_the_others_and_a_dead_candidate_the_next(her
 
 
 @pytest.mark.parametrize("policy", ["merge", "self_consistency", "vote", "cascade"])
+async def test_limits_that_let_nobody_be_asked_are_the_requests_fault(herd: Any, policy: str) -> None:
+    up = await herd()
+    reply = await up.chat(QUESTION, model=f"auto/{policy}", herdwise={"max_total_usd": 1e-9})
+    assert (reply.status, reply.error["code"]) == (422, "no_candidate")
+    assert not any(upstream.requests for upstream in up.upstreams.values())
+
+
+@pytest.mark.parametrize("policy", ["merge", "self_consistency", "vote", "cascade"])
 async def test_budgets_are_never_exceeded_by_more_than_the_call_under_way(herd: Any, policy: str) -> None:
     up = await herd(ben="The answer is (C).", cid="The answer is (A).")
     reply = await up.chat(QUESTION, model=f"auto/{policy}", herdwise={"max_calls": 2})

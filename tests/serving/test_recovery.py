@@ -10,6 +10,7 @@ from herdwise.core.candidate import Candidate
 from herdwise.core.completion import Chunk
 from herdwise.core.errors import ConfigError
 from herdwise.core.money import Price
+from herdwise.core.query import Query
 from herdwise.routing.hedge import Hedge
 from herdwise.routing.single import Single
 from herdwise.serving.joining import RESTART_NOTICE, Joint
@@ -153,3 +154,12 @@ async def test_hedging_keeps_to_the_limit_of_calls(endpoint: Any) -> None:
     e.upstreams["a"].behave("slow", delay_s=0.3)
     reply = await e.chat(herdwise={"max_calls": 1})
     assert (reply.headers["x-herdwise-candidate"], len(e.upstreams["b"].requests)) == ("a", 0)
+
+
+async def test_hedging_keeps_to_the_limit_of_usd_as_both_are_paid(endpoint: Any) -> None:
+    e = await recovering(endpoint, Hedge(after_s=0.05))
+    e.upstreams["a"].behave("slow", delay_s=0.3)
+    one_usd = float(e.service.ranker.estimate_one(Query("Hello")).cost_usd[1])
+    for limit_usd, rivals in ((1.5 * one_usd, 0), (2.5 * one_usd, 1)):
+        await e.chat(herdwise={"max_total_usd": limit_usd})
+        assert len(e.upstreams["b"].requests) == rivals

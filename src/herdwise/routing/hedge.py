@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 from herdwise.core.errors import ConfigError
 from herdwise.routing.base import Ask, Policy, Situation, Step, Wait
+from herdwise.routing.consulting import usd_left
 from herdwise.routing.option_checks import cost, count
 from herdwise.routing.single import Single, ranking
 
@@ -48,7 +50,10 @@ class Hedge(Policy):
         return Ask((rival,), deliver=True) if situation.now_s >= due_s else Wait(until_s=due_s)
 
     def _rival(self, situation: Situation) -> int | None:
-        """The best of those not asked yet, within the limit of calls; None = there is none."""
+        """The best of those not asked yet, within the limits of calls and USD; None = there is none.
+
+        Two that are under way are both paid: the first counts as predicted until its bill is there.
+        """
         limit = situation.goals.max_calls
         if limit is not None and situation.spent.calls >= limit:
             return None
@@ -57,7 +62,8 @@ class Hedge(Policy):
         tried = {ask.candidate for ask in situation.in_flight}
         tried |= {failure.candidate for failure in situation.failures}
         order, _ = ranking(situation)
-        return next((position for position in order if position not in tried), None)
+        cost, usd = situation.estimates.cost_usd, usd_left(situation)
+        return next((c for c in order if c not in tried and (usd == math.inf or cost[c] <= usd)), None)
 
     def options(self) -> dict[str, Any]:
         """See ``Policy.options``."""

@@ -21,7 +21,7 @@ from herdwise.serving.explanation import explanation
 from herdwise.serving.metrics import CLIENT_GONE, Metrics
 from herdwise.serving.service import Service
 from herdwise.serving.wire.api import Api, encode
-from herdwise.serving.wire.errors import WireError, from_exception, from_failures, wire_error
+from herdwise.serving.wire.errors import WireError, from_exception, from_failures, nobody_asked, wire_error
 from herdwise.serving.wire.openai_chat import ChatRequest
 from herdwise.serving.wire.openai_reply import chunk_body, completion_body
 
@@ -146,6 +146,8 @@ class Exchange:
             elif course.timed_out and ask.status == "cancelled":
                 who = f"candidate {ask.candidate!r}"
                 problems.append(TimeoutError_(f"{who} had not answered yet.", candidate=ask.candidate))
+        if not course.asks and not course.timed_out:
+            return nobody_asked(course.reason)
         return from_failures(problems, reason=course.reason, timed_out=course.timed_out)
 
     async def _deliver(self, course: Course, ask: LiveAsk, chunk: Chunk) -> None:

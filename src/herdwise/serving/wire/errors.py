@@ -115,6 +115,12 @@ def from_failures(problems: list[BackendError], *, reason: str, timed_out: bool)
     return wire_error(message, status=status, code=code, headers=headers, attempts=attempts)
 
 
+def nobody_asked(reason: str) -> WireError:
+    """What to say when the request's own limits on calls, USD and seconds let nobody be asked."""
+    message = f"nobody could be asked within the request's limits: {reason}."
+    return wire_error(message, status=422, code="no_candidate", param="herdwise")
+
+
 def _status(problems: list[BackendError], *, timed_out: bool) -> tuple[int, str]:
     kinds = {p.kind for p in problems}
     statuses = {p.status for p in problems}
