@@ -127,3 +127,12 @@ def test_a_page_that_cannot_be_decoded_names_the_file(folder):
     path.write_bytes(bytes(data))
     with pytest.raises(OutcomeError, match=r"outcomes\.parquet: not a readable parquet file"):
         read_outcomes(folder)
+
+
+def test_completions_of_some_queries_are_read_without_the_others() -> None:
+    from herdwise.storage.outcomes import read_texts
+
+    whole = read_texts("mmlu_pro")
+    some = {query_id for query_id, _ in list(whole)[:40]}
+    assert read_texts("mmlu_pro", some) == {key: text for key, text in whole.items() if key[0] in some}
+    assert read_texts("mmlu_pro", []) == {}

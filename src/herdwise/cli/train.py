@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import typer
@@ -58,15 +59,19 @@ def register(app: typer.Typer) -> None:
         from herdwise.storage.outcomes import read_texts, read_training_outcomes
 
         tables: list[OutcomeTable] = []
-        completions: dict[tuple[str, str], str] = {}
         for name in outcomes:
             table = read_training_outcomes(name, quality_column, answers=fusion)
             for warning in table.warnings:
                 console.warn(f"{name}: {warning}")
-            known = {id_ for each in tables for id_ in each.query_ids}
-            completions |= {key: text for key, text in read_texts(name).items() if key[0] not in known}
             tables.append(table.split(train_split) if train_split != "all" and table.split_names() else table)
         table = merge(tables)
+
+        def completions(query_ids: Collection[str]) -> Mapping[tuple[str, str], str]:
+            found: dict[tuple[str, str], str] = {}
+            for name in reversed(outcomes):  # the first folder that has a query counts, as in merge
+                found |= read_texts(name, query_ids)
+            return found
+
         named = (
             None if candidates is None else frozenset(n.strip() for n in candidates.split(",") if n.strip())
         )

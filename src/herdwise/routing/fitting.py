@@ -6,7 +6,7 @@ are encoded batch by batch and never held all at once, where the table does not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ from herdwise.prediction.signal_worth import SignalWorth
 from herdwise.routing.facts import TrainingFacts
 from herdwise.routing.fusing import has_answers, learn_fusion
 from herdwise.routing.neighbours import Neighbours
-from herdwise.routing.weighing import learn_worth
+from herdwise.routing.weighing import KnownCompletions, learn_worth
 
 #: Called with (stage, done, total) while a router learns.
 Progress = Callable[[str, int, int], None]
@@ -61,7 +61,7 @@ def learn(
     seed: int,
     keep_texts: bool,
     fusion: bool,
-    completions: Mapping[tuple[str, str], str] | None,
+    completions: KnownCompletions | None,
     progress: Progress | None,
 ) -> Learned:
     """See ``Router.fit``.
@@ -101,7 +101,7 @@ def _learn(
     seed: int,
     keep_texts: bool,
     with_fusion: bool,
-    completions: Mapping[tuple[str, str], str] | None,
+    completions: KnownCompletions | None,
     report: Progress,
 ) -> Learned:
     quality = table.matrix(quality_column)

@@ -36,6 +36,7 @@ from herdwise.routing.fusing import served_belief
 from herdwise.routing.neighbours import Neighbours
 from herdwise.routing.ranker import scene
 from herdwise.routing.saving import load_router, save_router
+from herdwise.routing.weighing import KnownCompletions
 
 __all__ = ["BatchEstimates", "Progress", "Router"]
 
@@ -85,7 +86,7 @@ class Router:
         seed: int = 0,
         keep_texts: bool = True,
         fusion: bool = True,
-        completions: Mapping[tuple[str, str], str] | None = None,
+        completions: KnownCompletions | None = None,
         progress: Progress | None = None,
     ) -> Self:
         """Learn from a table of outcomes (a training split).
@@ -98,7 +99,8 @@ class Router:
             quality_column: "quality" or "correct".
             keep_texts: keep the beginnings of the queries, so that decisions can be explained by them.
             fusion: learn what answers are worth, where the table records them; policies that consult need it.
-            completions: (query id, candidate) -> full text of answers, whose signals are learned from.
+            completions: (query id, candidate) -> full text of answers, whose signals are learned from; or
+                what reads them for some query ids.
             progress: called with (stage, done, total).
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,8 @@ from herdwise.prediction.signal_worth import MOST_ANSWERS, SignalWorth
 from herdwise.routing.base import Answer, Belief
 from herdwise.routing.fusing import left_out_predictions
 
+KnownCompletions = Mapping[tuple[str, str], str] | Callable[[Collection[str]], Mapping[tuple[str, str], str]]
+
 
 def learn_worth(
     predictor: Predictor,
@@ -22,22 +24,24 @@ def learn_worth(
     table: OutcomeTable,
     quality_column: str,
     seed: int,
-    completions: Mapping[tuple[str, str], str] | None,
+    completions: KnownCompletions | None,
 ) -> SignalWorth:
     """Learn what signals are worth from the training table; where none is recorded, priors stand.
 
     Args:
         predictor: fitted on ``X`` and the table.
         X: ``(n, d)`` vectors of the table's queries.
-        completions: (query id, candidate) -> full text, where there are any.
+        completions: (query id, candidate) -> full text, where there are any; or what reads them for some
+            query ids, so that no others are held.
     """
     most = max(MOST_ANSWERS // max(table.n_candidates, 1), 1)
     rows = np.arange(table.n_queries)
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))
     sampled = table.take(rows) if len(rows) < table.n_queries else table
-    length = recorded_length(sampled, completions)
-    signals = signal_matrix(sampled, completions, length)
+    written = completions(sampled.query_ids) if callable(completions) else completions
+    length = recorded_length(sampled, written)
+    signals = signal_matrix(sampled, written, length)
     quality = sampled.matrix(quality_column).astype(np.float64)
     if sampled.answers is not None:
         # Who never gave an answer recorded none; a missing one of the others is a failure, known as such.

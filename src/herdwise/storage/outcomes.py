@@ -116,10 +116,16 @@ def _read(
     return table
 
 
-def read_texts(path_or_name: str | os.PathLike[str]) -> dict[tuple[str, str], str]:
+def read_texts(
+    path_or_name: str | os.PathLike[str], query_ids: Collection[str] | None = None
+) -> dict[tuple[str, str], str]:
     """Full completions by (query_id, candidate); empty where the folder has no texts.parquet.
 
     Of several for one pair the last counts; ``read_outcomes`` warns of them.
+
+    Args:
+        path_or_name: the folder, or the name of a shipped one.
+        query_ids: keep those of these queries alone, so that the others are never held; None = all.
 
     Raises:
         OutcomeError: when texts.parquet is malformed.
@@ -128,8 +134,12 @@ def read_texts(path_or_name: str | os.PathLike[str]) -> dict[tuple[str, str], st
     if not path.exists():
         return {}
     columns = ParquetColumns(path)
-    keys = zip(columns.strings("query_id"), columns.strings("candidate"), strict=True)
-    return dict(zip(keys, columns.strings("text"), strict=True))
+    ids, candidates = columns.shared_strings("query_id"), columns.shared_strings("candidate")
+    if query_ids is None:
+        return dict(zip(zip(ids, candidates, strict=True), columns.strings("text"), strict=True))
+    wanted = set(query_ids)
+    rows = zip(ids, candidates, columns.stored_strings("text", 0), strict=True)
+    return {(id_, candidate): text for id_, candidate, text in rows if id_ in wanted}
 
 
 def read_query_texts(path_or_name: str | os.PathLike[str], query_ids: Collection[str]) -> dict[str, str]:
