@@ -17,7 +17,9 @@ from herdwise.config.wiring import build_backends, build_goals, build_herd
 from herdwise.core.money import FREE, UNKNOWN_PRICE
 from herdwise.routing.declared import DeclaredRouter, known_quality
 
-ENVIRON = {"EXAMPLE_API_KEY": "k", "HERDWISE_ADMIN_KEY": "k", "HERDWISE_API_KEY": "k", "EMBEDDINGS_API_KEY": "k"}
+ENVIRON = dict.fromkeys(
+    ("EXAMPLE_API_KEY", "HERDWISE_ADMIN_KEY", "HERDWISE_API_KEY", "EMBEDDINGS_API_KEY"), "k"
+)
 
 
 def switched_on(text: str) -> str:
