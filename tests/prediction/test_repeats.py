@@ -57,6 +57,18 @@ def test_left_out_predictions_are_moved_by_the_other_row_of_the_text_alone() -> 
     np.testing.assert_array_equal(left_out[N:] > 0.5, Y[:PAIRS] == 1)
 
 
+def test_repeats_are_told_apart_however_close_the_others_lie() -> None:
+    rng = np.random.default_rng(0)
+    # As close as millions of queries of length one.
+    X = 0.002 * rng.normal(size=(20_000, 24)).astype(np.float32)
+    Y = (rng.random((len(X), 2)) < 0.5).astype(np.float32)
+    X, Y = np.concatenate([X, X[:2000]]), np.concatenate([Y, Y[:2000]])
+    repeats = Repeats().fit(X, Y, np.full(Y.shape, 0.5, dtype=np.float32), np.random.default_rng(1))
+    assert len(repeats.shadows_) == 20_000
+    moved = repeats(X[:100], np.full((100, 2), 0.5, dtype=np.float32))
+    np.testing.assert_array_equal(moved > 0.5, Y[:100] == 1)
+
+
 def test_outcomes_that_do_not_repeat_move_nothing() -> None:
     repeats, X, Y, left_out = fit(faithful=0.0)
     predicted = repeats(X, np.full(Y.shape, 0.5, dtype=np.float32))
