@@ -33,6 +33,9 @@ def test_programs_are_the_same_but_for_comments_layout_and_annotations() -> None
     assert normal_program(other) == normal_program(ADD)
     assert normal_program("def add(a, b):\n    return b + a\n") != normal_program(ADD)
     assert normal_program("let  f =\n  x") == "let f = x"
+    assert normal_program("x  =  " + "+".join("1" * 600)) == "x = " + "+".join(
+        "1" * 600
+    )  # too deep to rewrite
 
 
 def test_tests_are_the_assert_lines_that_parse() -> None:

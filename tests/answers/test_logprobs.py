@@ -44,6 +44,9 @@ def test_the_older_form_and_broken_ones_are_read_as_far_as_they_go() -> None:
     assert token_logprobs([older]) == [("b", -0.5)]
     odd = {"choices": [{"logprobs": {"content": [{"token": "a", "logprob": math.nan}, "x", {"token": 3}]}}]}
     assert token_logprobs([odd, {"choices": [{"logprobs": None}]}, {}]) == []
+    none = {"choices": [{"logprobs": {"tokens": 5, "token_logprobs": True}}]}
+    huge = {"choices": [{"logprobs": {"tokens": ["a"], "token_logprobs": [-(10**400)]}}]}
+    assert token_logprobs([none, huge]) == []
 
 
 def test_only_the_first_of_several_choices_counts() -> None:

@@ -190,6 +190,41 @@ async def test_faulty_samples_leave_the_others_and_a_dead_candidate_the_next(her
     assert "(B)" in text_of(reply, stream=True)
 
 
+def odd_answer(message: dict[str, Any], **more: Any) -> dict[str, Any]:
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": None, **message},
+        "finish_reason": "stop",
+    }
+    return {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [{**choice, **more}],
+    }
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        odd_answer({"tool_calls": [{"function": {"name": "f", "arguments": {"b": 1, "a": [2]}}}]}),
+        odd_answer({"tool_calls": [{"index": "x", "function": {"name": 5}}, {"index": [], "function": {}}]}),
+        odd_answer({"tool_calls": [{"function": {"name": "f", "arguments": "[" * 100_000}}]}),
+        odd_answer({"content": "B"}, logprobs={"tokens": 5, "token_logprobs": 5}),
+        odd_answer({"content": "```python\nx = " + "+".join("1" * 700) + "\n```"}),
+    ],
+)
+@pytest.mark.parametrize("policy", ["vote", "cascade"])
+async def test_oddly_formed_answers_are_read_as_far_as_they_go(herd: Any, answer: Any, policy: str) -> None:
+    up = await herd()
+    for upstream in up.upstreams.values():
+        upstream.extra["/v1/chat/completions"] = answer
+    reply = await up.chat("Write a function that adds.", model=f"auto/{policy}")
+    assert reply.status == 200, reply.raw
+    assert (await up.decision(reply))["status"] == "answered"
+
+
 # -- budgets and leaving clients, every policy that consults
 
 

@@ -71,7 +71,10 @@ def normal_program(program: str) -> str:
         body = getattr(node, "body", None)
         if isinstance(body, list) and len(body) > 1 and _is_docstring(body[0]):
             node.body = body[1:]  # type: ignore[attr-defined]
-    return ast.unparse(tree)
+    try:
+        return ast.unparse(tree)
+    except RecursionError:  # it goes deeper than the parser does
+        return " ".join(program.split())
 
 
 def given_tests(question: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +45,9 @@ def token_logprobs(bodies: Iterable[Mapping[str, Any]]) -> list[tuple[str, float
                     (t.get("token"), t.get("logprob")) for t in content if isinstance(t, Mapping)
                 ]
             else:
-                pairs = list(zip(told.get("tokens") or (), told.get("token_logprobs") or (), strict=False))
+                older = told.get("tokens"), told.get("token_logprobs")
+                tokens, logprobs = (part if isinstance(part, (list, tuple)) else () for part in older)
+                pairs = list(zip(tokens, logprobs, strict=False))
             for token, logprob in pairs:
                 if isinstance(token, str) and _is_finite(logprob):
                     found.append((token, min(float(logprob), 0.0)))
@@ -99,4 +100,6 @@ def _stands_alone(text: str, begin: int, end: int) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < 1e300  # math.isfinite takes no whole number of any length

@@ -43,10 +43,11 @@ def _called(ask: LiveAsk) -> list[tuple[str, str]]:
     names: dict[int, str] = {}
     arguments: dict[int, str] = {}
     for place, piece in enumerate(pieces):
-        number = piece.get("index", place)
+        stated = piece.get("index")
+        number = stated if isinstance(stated, int) else place
         function = piece.get("function") or {}
-        names[number] = names.get(number, "") + (function.get("name") or "")
-        arguments[number] = arguments.get(number, "") + (function.get("arguments") or "")
+        names[number] = names.get(number, "") + _written(function.get("name"))
+        arguments[number] = arguments.get(number, "") + _written(function.get("arguments"))
     return [(names[number], arguments[number]) for number in sorted(names)]
 
 
@@ -56,10 +57,17 @@ def _of_choice(body: Mapping[str, Any], part: str) -> list[Mapping[str, Any]]:
     return [call for call in calls or () if isinstance(call, Mapping)]
 
 
+def _written(part: Any) -> str:
+    """A part of a call as text; some upstreams send arguments as objects."""
+    if isinstance(part, str):
+        return part
+    return "" if part is None else msgspec.json.encode(part).decode()
+
+
 def _plain(arguments: str) -> Any:
     """Arguments with their keys sorted, so that the same call reads the same; the text itself if no JSON."""
     try:
         value = msgspec.json.decode(arguments)
-    except (msgspec.MsgspecError, UnicodeError):
+        return msgspec.json.decode(msgspec.json.encode(value, order="sorted"))
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return arguments
-    return msgspec.json.decode(msgspec.json.encode(value, order="sorted"))
