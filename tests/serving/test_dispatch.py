@@ -115,6 +115,21 @@ async def test_cancelling_closes_the_upstream_calls(endpoint: Any) -> None:
         assert reply.headers["x-herdwise-cost-usd"] == "unknown"
 
 
+async def test_what_is_cancelled_before_it_was_sent_costs_nothing(endpoint: Any) -> None:
+    def thinks_better_of_it(situation: Situation) -> Step:
+        if situation.answers:
+            return Finish(0, "one was enough")
+        if not situation.spent.calls:
+            return Ask((0, 1))
+        return Cancel((1,)) if len(situation.in_flight) == 2 else Wait()
+
+    e = await serving(endpoint, thinks_better_of_it)
+    reply = await e.chat()
+    assert not e.upstreams["b"].requests
+    assert float(reply.headers["x-herdwise-cost-usd"]) > 0
+    assert (await e.decision(reply))["asks"][1]["cost_usd"] == 0
+
+
 async def test_a_deadline_wakes_the_policy(endpoint: Any) -> None:
     e = await serving(endpoint, hedge)
     e.upstreams["a"].behave("hang_before_headers")

@@ -99,7 +99,7 @@ async def test_when_all_fail_the_error_gives_each_attempts_reason(endpoint: Any,
         attempts = [(a["candidate"], a["kind"], a["status"]) for a in reply.error["attempts"]]
         assert attempts == [("large", "connect_error", None), ("small", "upstream_status", 503)]
         assert "'large' cannot be reached" in reply.error["message"]
-        assert reply.headers["x-herdwise-attempts"] == "2"
+        assert (reply.headers["x-herdwise-attempts"], reply.headers["x-herdwise-cost-usd"]) == ("2", "0")
         decision = await e.decision(reply)
         assert (decision["status"], decision["candidate"]) == ("failed", None)
 

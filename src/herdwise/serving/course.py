@@ -87,6 +87,8 @@ class LiveAsk:
     @property
     def spent_nothing(self) -> bool:
         """Whether it is known to have cost nothing: it was refused, or never reached its candidate."""
+        if self.status == "cancelled" and self.started_at is None:
+            return True
         error = self.error
         if self.status != "failed" or error is None or self.texts:
             return False

@@ -206,7 +206,7 @@ class Exchange:
         if self._begun and self._writer is not None:
             await self._send_part(self._writer.error(error), more=False)
         else:
-            await send_error(self._send, self._api, error, self._headers(None))
+            await send_error(self._send, self._api, error, self._headers(None, self._course.cost_usd()))
 
     def _headers(self, candidate: str | None, cost_usd: float | None = None) -> Headers:
         course = self._course
