@@ -282,6 +282,7 @@ def test_a_limit_is_kept_and_how_often_it_was_exceeded_is_said(
         (["--max-latency-s", "inf"], "--max-latency-s inf is no limit"),
         (["--max-params-b", "nan"], "--max-params-b nan is no limit"),
         (["--cost-weight", "inf"], "--cost-weight inf is no limit"),
+        (["--leave-margin", "inf"], "--leave-margin inf is no limit"),
         (["--min-quality", "0.5"], "--generalist NAME"),
     ],
 )

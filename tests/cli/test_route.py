@@ -143,6 +143,7 @@ def test_below_the_wanted_quality_the_generalist_answers(herdwise, saved_router)
         (["--prefer", "size=-1"], "out of range"),
         (["--cost-weight", "-1"], "out of range"),
         (["--cost-weight", "nan"], "out of range"),
+        (["--leave-margin", "-1"], "--leave-margin: -1 is out of range"),
         (["--limit-probability", "0.999"], "out of range"),
         (["--released-after", "yesterday"], "is no day"),
         (["--config", "herdwise.yaml"], "both --router and --config"),

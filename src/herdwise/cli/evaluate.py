@@ -31,6 +31,14 @@ Cost = Annotated[
     typer.Option(help="usd, active_params, latency or calls; without it, the first that is known."),
 ]
 CostWeight = Annotated[float, typer.Option(min=0.0, help="Utility = quality - this * cost.")]
+LeaveMargin = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="Once cost counts, what a candidate predicted below the best single must be worth more."
+        " Default: 0.02.",
+    ),
+]
 MinQuality = Annotated[
     float | None, typer.Option(min=0.0, max=1.0, help="Below it for every expert, the generalist answers.")
 ]
@@ -94,6 +102,7 @@ def register(app: typer.Typer) -> None:
         limit_probability: LimitProbability = None,
         cost: Cost = None,
         cost_weight: CostWeight = 0.0,
+        leave_margin: LeaveMargin = None,
         min_quality: MinQuality = None,
         min_quality_probability: MinQualityProbability = None,
         generalist: Generalist = None,
@@ -124,6 +133,7 @@ def register(app: typer.Typer) -> None:
             limit_probability=limit_probability,
             cost=cost,
             cost_weight=cost_weight,
+            leave_margin=leave_margin,
             min_quality=min_quality,
             min_quality_probability=min_quality_probability,
             generalist=generalist,
@@ -166,6 +176,7 @@ def measure(
     max_output_tokens: float | None,
     limit_probability: float | None,
     cost_weight: float,
+    leave_margin: float | None,
     min_quality: float | None,
     min_quality_probability: float | None,
     generalist: str | None,
@@ -196,6 +207,7 @@ def measure(
         ("--max-latency-s", max_latency_s),
         ("--max-output-tokens", max_output_tokens),
         ("--cost-weight", cost_weight),
+        ("--leave-margin", leave_margin),
     ):
         if value is not None and not 0 <= value < float("inf"):
             raise ConfigError(f"{what} {value} is no limit.", remedy="Give a finite number, at least 0.")
@@ -225,7 +237,13 @@ def measure(
             open_weights_only=open_weights_only,
             candidates=named,
         ),
-    ).replace(**{name: value for name, value in probabilities.items() if value is not None})
+    ).replace(
+        **{
+            name: value
+            for name, value in (probabilities | {"leave_margin": leave_margin}).items()
+            if value is not None
+        }
+    )
     options_of_encoder = read_options(encoder_option or ())
     trained = None if router is None else Router.load(router)
     if trained is not None:

@@ -43,6 +43,11 @@ def register(app: typer.Typer) -> None:
         cost_weight: float | None = typer.Option(
             None, help="Weight in utility = quality - cost_weight * cost."
         ),
+        leave_margin: float | None = typer.Option(
+            None,
+            help="Once cost or preferences count, what a candidate predicted below the best single must be"
+            " worth more.",
+        ),
         cost: str | None = typer.Option(None, help="What cost means: usd, active_params, latency or calls."),
         min_quality: float | None = typer.Option(
             None, help="Where no expert is predicted that good, the generalist answers."
@@ -83,6 +88,7 @@ def register(app: typer.Typer) -> None:
         }
         wishes: dict[str, Any] = {
             "cost_weight": cost_weight,
+            "leave_margin": leave_margin,
             "cost_kind": None if cost is None else _cost_kind(cost),
             "min_quality": min_quality,
             "generalist": generalist,

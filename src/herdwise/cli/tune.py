@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
         candidates: options.Candidates = None,
         quality_column: Annotated[str, typer.Option(help="quality or correct.")] = "quality",
         train_split: options.TrainSplit = "train",
-        seed: options.Seed = 0,
+        seed: Annotated[int, typer.Option(min=0, help="Seed of the folds.")] = 0,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
         """Choose goals that save most cost while they keep the quality asked for."""
@@ -59,7 +59,7 @@ def register(app: typer.Typer) -> None:
             return
         for name in left_out:
             console.note(f"left out: {name} (quality or {cost} not on record)")
-        change = f"{-100 * point.loss:+.2f} points of quality"
+        change = f"{0.0 - 100 * point.loss:+.2f} points of quality"
         if point.cost_weight == 0.0:
             console.show(f"No weight saves {cost} and keeps {keep_quality:.1%} of the best single's quality.")
         else:
@@ -68,3 +68,8 @@ def register(app: typer.Typer) -> None:
         for name in ("cost_kind", "cost_weight", "leave_margin"):
             value = getattr(point, name)
             console.show(f"  {name}: {value if isinstance(value, str) else format(value, '.4g')}")
+        if point.cost_weight:
+            console.show(
+                f"Measure it: herdwise evaluate --outcomes {outcomes} --cost {point.cost_kind}"
+                f" --cost-weight {point.cost_weight:.4g} --leave-margin {point.leave_margin:.4g}"
+            )

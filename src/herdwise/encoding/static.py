@@ -138,7 +138,8 @@ class StaticEncoder(Encoder):
         signals = options.pop("signals", None)
         if signals != _SIGNALS:
             raise ArtefactError(
-                f"the static encoder's signals are {_SIGNALS!r}, but the router was trained on {signals!r}.",
+                "the router was trained on other signals of a query's form and tools than the static encoder"
+                " of this version has.",
                 remedy="Train the router again with this version of herdwise.",
             )
         encoder = super().from_state(options, arrays)

@@ -75,8 +75,8 @@ class LeftOut:
         if whole.sum() < 10 * _FOLDS:
             raise InputError(
                 f"{table.name or 'the table'}: {int(whole.sum())} queries have quality and {kind} of every"
-                " candidate on record.",
-                remedy="Leave out the candidates whose cost is not known.",
+                f" candidate on record; {10 * _FOLDS} are needed.",
+                remedy="Record more, or leave out the candidates whose cost is not known.",
             )
         fold = np.random.default_rng(seed).permutation(table.n_queries) % _FOLDS
         foretold, expected = np.zeros(quality.shape), np.zeros(quality.shape)
@@ -164,7 +164,7 @@ def comparable(table: OutcomeTable, kind: CostKind, quality_column: str) -> Outc
         raise InputError(
             f"{table.name or 'the table'}: {len(kept)} candidates have quality and {kind} on record for"
             f" {MIN_COVERAGE:.0%} of the queries; two are needed.",
-            remedy=f"Choose a cost that was recorded: {', '.join(COST_KINDS)}.",
+            remedy=f"Take more candidates, or another cost that is on record: {', '.join(COST_KINDS)}.",
         )
     return table.restrict(kept)
 
