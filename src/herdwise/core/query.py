@@ -71,8 +71,3 @@ def asked_text(text: str, tools: Sequence[Mapping[str, Any]]) -> str:
         fields = [str(function.get("name") or ""), str(function.get("description") or ""), names]
         parts.append(TOOL_FIELDS.join(fields))
     return TOOLS_MARK.join(parts)
-
-
-def as_queries(texts: Sequence[str]) -> list[Query]:
-    """Plain texts as queries."""
-    return [Query(text=t) for t in texts]
