@@ -4,8 +4,10 @@ from hypothesis import strategies as st
 
 from herdwise.answers.extract import (
     as_number,
+    asks_yes_no,
     boxed,
     final_answer,
+    leading_yes_no,
     normal_form,
     numbers,
     read_code,
@@ -107,3 +109,37 @@ def test_code_is_the_last_block_of_its_language() -> None:
     assert read_code(text) == "ls"
     assert read_code("```python\nnever_closed = 1") == "never_closed = 1"
     assert read_code("no code") is None
+
+
+@pytest.mark.parametrize(
+    ("question", "asks"),
+    [
+        ("Is the sky blue?", True),
+        ("The sky is clear.\nDoes that make it blue?", True),
+        ("If it rains, is the street wet?", True),
+        ("True or false: the sky is blue.", True),
+        ("Is the sky blue or green?", False),
+        ("What is blue?", False),
+        ("Can you write a poem?", False),
+        ("This is it. Why?", False),
+        (", is" * 100_000 + "\n" * 100_000, False),
+    ],
+)
+def test_questions_for_yes_or_no_are_told_from_others(question: str, asks: bool) -> None:
+    assert asks_yes_no(question) is asks
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("<think>No, wait.</think>Yes: it floats.", True),
+        ("It sinks, as iron does.\nThe answer is **no**.", False),
+        ("Nein, das geht nicht.", False),
+        ("是的，可以。", True),
+        ("That is not correct.", None),
+        ("No one knows.", None),
+        ("", None),
+    ],
+)
+def test_a_leading_yes_or_no_is_the_answer(text: str, said: bool | None) -> None:
+    assert leading_yes_no(text) is said

@@ -27,6 +27,10 @@ LETTERED = Query("Which one?\nA. red\nB. blue\nC. green")
         (Query("How far?"), "Well, first one has to", "length", (None, "truncated")),
         (Query("How far?", max_output_tokens=5), "Well, one has to", "length", ("well, one has to", "")),
         (Query("x", json_schema=True), '```json\n{"b": 1, "a": [2]}\n```', "stop", ('{"a":[2],"b":1}', "")),
+        (Query("Is it far?"), "Yes, it is.", "stop", ("yes", "")),
+        (Query("Is it far?"), "No.", "stop", ("no", "")),
+        (Query("Is it far?"), "It depends.", "stop", ("it depends", "")),
+        (Query("How far?"), "Yes, very.", "stop", ("yes, very", "")),
         (Query("x", json_schema=True), '{"b": 1', "stop", (None, "malformed")),
     ],
 )  # fmt: skip

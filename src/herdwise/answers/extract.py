@@ -30,6 +30,27 @@ _FRACTION = re.compile(r"\\d?frac\s*\{\s*([-−]?\d+(?:\.\d+)?)\s*\}\s*\{\s*(\d+
 
 _YES = r"yes|yeah|yep|true|correct|ja|oui|vrai|s[íì]|verdadero|sim|vero|是的|是|对|正确|はい"
 _NO = r"no|nope|false|incorrect|nein|non|faux|falso|não|不是|不对|否|错误|いいえ"
+_LEADING = re.compile(
+    rf"(?:(?P<no>{_NO})|(?P<yes>{_YES}))(?=\s*(?:[,.;:!–—-]|[，。；：！]|\Z))", re.IGNORECASE
+)
+_OFFERS_YES_NO = re.compile(
+    r"\b(?:yes or no|yes/no|true or false|true/false|ja oder nein|oui ou non|vrai ou faux|sí o no)\b",
+    re.IGNORECASE,
+)
+# Not "can you ...?", which asks for the thing itself.
+_ASKS_WHETHER = re.compile(
+    r"(?:\A|[.!?:,\n])\s*(?:is|are|was|were|do|does|did|can|could|will|would|has|have|had|should|must)\s"
+    r"(?!\s*you\b)(?:(?!\bor\b)[^.!?\n])+\?\Z",
+    re.IGNORECASE,
+)
+#: So much of a question's end is looked at.
+_END_CHARS = 300
+_YES_NO = re.compile(
+    r"\b(?:yes or no|yes/no|true or false|true/false|ja oder nein|oui ou non|vrai ou faux|sí o no)\b"
+    r"|(?:\A|[.!?:,\n])\s*(?:is|are|was|were|do|does|did|can|could|will|would|has|have|had|should|must)\s"
+    r"(?:(?!\bor\b)[^.!?\n])+\?\s*\Z",
+    re.IGNORECASE,
+)
 _YES_NO = re.compile(rf"(?<!\w)(?:(?P<no>{_NO})|(?P<yes>{_YES}))(?![a-zà-ÿ])", re.IGNORECASE)
 
 
@@ -185,6 +206,30 @@ def read_yes_no(text: str) -> bool | None:
     said = final_answer(text)
     for part in (said if len(said) < 80 else "", without_thinking(text).lstrip()[:80]):
         match = _YES_NO.search(part)
+        if match is not None:
+            return match["yes"] is not None
+    return None
+
+
+def asks_yes_no(question: str) -> bool:
+    """Whether a question, or the last one of a text, is to be answered by yes or no.
+
+    >>> asks_yes_no("Rain fell. Is it wet?"), asks_yes_no("Is it red or blue?"), asks_yes_no("What is it?")
+    (True, False, False)
+    """
+    if _OFFERS_YES_NO.search(question) is not None:
+        return True
+    return _ASKS_WHETHER.search(question.strip()[-_END_CHARS:]) is not None
+
+
+def leading_yes_no(text: str) -> bool | None:
+    """Yes (True) or no (False) where a completion, or the answer that it states, begins so; else None.
+
+    >>> leading_yes_no("Yes, it is."), leading_yes_no("Answer: **No**"), leading_yes_no("No one knows.")
+    (True, False, None)
+    """
+    for part in (final_answer(text), trimmed(without_thinking(text).strip())):
+        match = _LEADING.match(part)
         if match is not None:
             return match["yes"] is not None
     return None

@@ -1,8 +1,9 @@
 """What a policy hears of an answer: its value, or why it is none. One function for replay and dispatch.
 
 A value is what answers are compared by: a letter where the query offers options, canonical JSON where it
-demands a schema, a program in normal form where it asks for one, the stated or short answer in normal form,
-and of free text the words with which it begins, which stand for all of it.
+demands a schema, a program in normal form where it asks for one, yes or no where it asks whether something
+is so, the stated or short answer in normal form, and of free text the words with which it begins, which
+stand for all of it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from herdwise.answers.agree import same_answer
 from herdwise.answers.choice import read_choice
 from herdwise.answers.code import asks_for_code, normal_program, program_of
 from herdwise.answers.extract import (
+    asks_yes_no,
     final_answer,
+    leading_yes_no,
     normal_form,
     read_code,
     states_answer,
@@ -72,6 +75,9 @@ def read_value(query: Query, text: str, finish_reason: str | None = None) -> tup
     program = program_of(text) if asks_for_code(query.text) else None
     if program is not None:
         return marked("code", normal_program(program)), ""
+    said = leading_yes_no(text) if asks_yes_no(query.text) else None
+    if said is not None:
+        return ("yes" if said else "no"), ""
     if is_free(text):
         return marked("text", normal_form(without_thinking(text))), ""
     value = normal_form(final_answer(text))

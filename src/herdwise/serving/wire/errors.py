@@ -18,12 +18,6 @@ from herdwise.core.errors import (
 
 #: Statuses of an upstream that say the request itself is at fault, whoever is asked.
 _CLIENT_FAULTS = frozenset({400, 413, 422})
-_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    429: "rate_limit_error",
-}
 
 
 @dataclass(frozen=True, slots=True)
