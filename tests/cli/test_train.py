@@ -35,6 +35,20 @@ def test_a_place_that_cannot_be_written_is_refused_with_a_remedy(herdwise, folde
     assert "--out" in run.err
 
 
+def test_a_place_that_holds_something_else_is_refused_before_anything_is_read(herdwise, folder):
+    run = herdwise("train", "--outcomes", "nowhere", "--out", folder)
+    assert run.code == 2
+    assert "exists and is not a router" in run.err
+    assert (folder / "outcomes.parquet").is_file()
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are(herdwise, folder, tmp_path):
+    run = herdwise("train", "--outcomes", folder, "--out", tmp_path / "r", "--quality-column", "correct")
+    assert run.code == 2
+    assert "has no column 'correct'" in run.err
+    assert "quality" in run.err.split("Recorded:")[1]
+
+
 def test_naming_no_candidate_leaves_nobody_to_learn(herdwise, folder, tmp_path):
     run = herdwise("train", "--outcomes", folder, "--out", tmp_path / "r", "--candidates", "")
     assert run.code == 2

@@ -57,7 +57,9 @@ def register(app: typer.Typer) -> None:
         from herdwise.prediction.base import PREDICTORS
         from herdwise.routing.router import Router
         from herdwise.storage.outcomes import read_texts, read_training_outcomes
+        from herdwise.storage.router_folder import refuse_others
 
+        refuse_others(out)
         tables: list[OutcomeTable] = []
         for name in outcomes:
             table = read_training_outcomes(name, quality_column, answers=fusion)

@@ -112,7 +112,7 @@ class OutcomeTable:
         if column not in self._cache:
             if column not in self.values:
                 raise InputError(
-                    f"{self.name or 'these outcomes'} have no column {column!r}.",
+                    f"{self.name or 'the table'} has no column {column!r}.",
                     remedy=f"Recorded: {', '.join(sorted(self.values))}.",
                 )
             dense = self._dense(self.values[column])

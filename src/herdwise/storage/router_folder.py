@@ -51,10 +51,7 @@ def write_router_folder(
         ArtefactError: when ``path`` holds something that is not a router, or cannot be written.
     """
     folder = Path(path)
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not is_router(folder))):
-        raise ArtefactError(
-            f"{folder} exists and is not a router.", remedy="Choose another --out, or remove it yourself."
-        )
+    refuse_others(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -94,6 +91,19 @@ def _exchange(building: Path, folder: Path) -> None:
         old.replace(folder)
         raise
     shutil.rmtree(old)
+
+
+def refuse_others(path: str | os.PathLike[str]) -> None:
+    """Whoever works for hours before writing asks first.
+
+    Raises:
+        ArtefactError: when ``path`` holds something that is not a router.
+    """
+    folder = Path(path)
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not is_router(folder))):
+        raise ArtefactError(
+            f"{folder} exists and is not a router.", remedy="Choose another --out, or remove it yourself."
+        )
 
 
 def is_router(path: str | os.PathLike[str]) -> bool:
