@@ -99,6 +99,19 @@ async def test_a_revoked_or_expired_key_opens_nothing(endpoint: Any) -> None:
     assert (await e.send("GET", "/admin/v1/keys/key_none", headers=ADMIN)).status == 404
 
 
+async def test_where_keys_cannot_be_read_those_known_go_on_and_others_hear_why(endpoint: Any) -> None:
+    e = await keyed(endpoint)
+    _, key = await make(e)
+    with sqlite3.connect(e.ledger_path) as connection:
+        connection.execute("alter table keys rename to elsewhere")
+    connection.close()
+    assert (await e.chat(headers=key)).status == 200
+    unknown = {"authorization": "Bearer hw-guess"}
+    for reply in (await e.chat(headers=unknown), await e.send("GET", "/v1/models", headers=unknown)):
+        assert (reply.status, reply.error["code"]) == (503, "ledger_unavailable")
+    assert (await e.send("GET", "/admin/v1/keys", headers=ADMIN)).status == 503
+
+
 async def test_a_budget_is_spent_to_the_ledgers_cent_and_renewed_never(endpoint: Any) -> None:
     e = await keyed(endpoint)
     budget = predicted(e, "cheap") + 4.5 * ONE_CHEAP

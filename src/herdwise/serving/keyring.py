@@ -104,10 +104,18 @@ class Keyring:
         """Read all keys anew: those made, changed and revoked by others too.
 
         Raises:
-            SQLAlchemyError: when the database cannot be read; what is known stays.
+            RequestError: 503, when the database cannot be read; what is known stays.
         """
-        with self._engine.connect() as connection:
-            rows = connection.execute(select(KEYS)).mappings().all()
+        try:
+            with self._engine.connect() as connection:
+                rows = connection.execute(select(KEYS)).mappings().all()
+        except SQLAlchemyError as error:
+            raise RequestError(
+                f"the keys cannot be read ({type(error).__name__}).",  # who asks may be anybody
+                status=503,
+                code="ledger_unavailable",
+                retry_after_s=1.0,
+            ) from error
         self._by_digest = {row["digest"]: _key(row) for row in rows}
 
     def create(self, name: str, terms: Terms, *, expires_at: float | None = None) -> tuple[VirtualKey, str]:
@@ -183,7 +191,7 @@ class Keyring:
             await asyncio.sleep(every_s)
             try:
                 await asyncio.to_thread(self.refresh)
-            except SQLAlchemyError:
+            except RequestError:
                 continue  # the ledger's writer says what is wrong with the database
 
     def _write(self, statement: Any) -> None:
