@@ -5,9 +5,9 @@
 
 Every figure has a 95% interval, by paired bootstrap against the best single candidate of the training rows.
 `mmlu_pro` ships with the package; the other folders are taken from ../shared/outcomes, and left out where
-that does not exist. Weights on cost are chosen (`cost_targets`) on training rows by four-fold
-cross-validation: the largest one that keeps the quality asked for; utility is predicted quality - weight x
-predicted cost, as in the policy `single`. Peers learn from the same vectors and the same split (peers.py);
+that does not exist. The weight on cost and the margin for leaving the best single are chosen (`cost_targets`)
+on training rows by cross-validation, as `herdwise tune` does; the picks are those of the policy `single`.
+Peers learn from the same vectors and the same split (peers.py);
 they are not the published code: matrix factorisation is solved in closed form, and no encoder is fine-tuned.
 """
 

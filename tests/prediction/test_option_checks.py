@@ -33,6 +33,8 @@ from herdwise.prediction.base import PREDICTORS
         ("neural", "learning_rate", "1e-3"),
         ("boosting", "n_trees", 0),
         ("boosting", "n_folds", 1),
+        ("cautious", "share", "half"),
+        ("cautious", "share", 0),
         ("stack", "members", "knn"),
         ("stack", "members", []),
         ("stack", "n_folds", 0),

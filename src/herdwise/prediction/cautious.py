@@ -10,6 +10,7 @@ import numpy as np
 
 from herdwise.core.errors import ArtefactError, InputError
 from herdwise.prediction.base import PREDICTORS, Predictor
+from herdwise.prediction.option_checks import positive
 
 #: Ridge under the covariance, as a share of the mean variance.
 _RIDGE = 1e-3
@@ -40,9 +41,10 @@ class CautiousPredictor(Predictor):
     ) -> None:
         if inner == self.name:
             raise InputError("a cautious predictor cannot be its own inner one.", remedy="Name another.")
-        if not 0.0 < share < 1.0:
+        self.inner, self.inner_options = inner, dict(inner_options or {})
+        self.share = positive(self.name, "share", share)
+        if self.share >= 1.0:
             raise InputError(f"share {share:g} must lie between 0 and 1.")
-        self.inner, self.inner_options, self.share = inner, dict(inner_options or {}), share
 
     def _fit(self, X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> None:
         self._inner = PREDICTORS.create(self.inner, **self.inner_options)
