@@ -231,6 +231,9 @@ async def test_a_candidate_of_unknown_price_is_not_for_keys_with_a_budget(endpoi
 )
 async def test_terms_that_cannot_be_read_are_refused(endpoint: Any, body: Any) -> None:
     e = await keyed(endpoint)
+    key_id, _ = await make(e)
+    reply = await e.send("PATCH", f"/admin/v1/keys/{key_id}", body or [], ADMIN)
+    assert reply.status == 400
     reply = await e.send("POST", "/admin/v1/keys", body, ADMIN)
     assert reply.status == 400
     assert reply.error["code"] in {"invalid_key_terms", "invalid_request"}

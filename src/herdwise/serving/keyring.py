@@ -31,7 +31,7 @@ _SHOWN_CHARS = 9
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """USD, a million at most, that may be spent in each period (calendar hours, days and months in UTC)."""
 
-    usd: Annotated[float, msgspec.Meta(ge=0, le=_MOST_USD)]
+    usd: Annotated[float, msgspec.Meta(ge=0)]
     period: Period = "month"
 
 
@@ -122,11 +122,12 @@ class Keyring:
         """Make a key. Returns it with its secret, which nobody can ever see again.
 
         Raises:
-            InputError: when the name is empty.
+            InputError: when the name is empty, or a budget is more than can be counted.
             HerdwiseError: when it could not be written.
         """
         if not name.strip():
             raise InputError("a key needs a name.", remedy="Say whose it is, or what for.")
+        _check(terms)
         secret = _PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
         key = VirtualKey(
             f"key_{secrets.token_hex(8)}", name.strip(), secret[:_SHOWN_CHARS], time.time(), terms, expires_at
@@ -151,10 +152,12 @@ class Keyring:
 
         Raises:
             RequestError: 404, when there is no such key.
+            InputError: when a budget is more than can be counted.
             HerdwiseError: when it could not be written.
         """
         self.get(key_id)
         if "terms" in changes:
+            _check(changes["terms"])
             changes["terms"] = msgspec.json.encode(changes["terms"]).decode()
         self._write(KEYS.update().where(KEYS.c.key_id == key_id).values(**changes))
         self.refresh()
@@ -203,6 +206,12 @@ class Keyring:
                 f"the key could not be written ({getattr(error, 'orig', None) or type(error).__name__}).",
                 remedy="Try again later.",
             ) from error
+
+
+def _check(terms: Terms) -> None:
+    # Not by their type, so that keys which are kept can be read, whatever they say.
+    if any(budget.usd > _MOST_USD for budget in terms.budgets):
+        raise InputError(f"a budget is more than {_MOST_USD:,.0f} USD.", remedy="Leave it out: no limit.")
 
 
 def digest(key: bytes) -> str:
