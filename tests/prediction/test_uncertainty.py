@@ -53,3 +53,10 @@ def test_fewer_outcomes_state_a_larger_error() -> None:
     Y[100:, 1] = np.nan
     std = LocalError().fit(X, Y, np.full((2000, 2), 0.5, np.float32), np.random.default_rng(0))(X)
     assert (std[:, 1] > std[:, 0]).all()
+
+
+def test_one_or_two_outcomes_are_no_certainty_though_they_were_as_predicted() -> None:
+    for n in (1, 2):
+        X, Y = np.eye(n, 4, dtype=np.float32), np.ones((n, 3), dtype=np.float32)
+        std = LocalError().fit(X, Y, Y.copy(), np.random.default_rng(0))(X)
+        assert float(std.min()) > 0.15

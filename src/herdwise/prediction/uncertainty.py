@@ -49,7 +49,8 @@ class LocalError:
         runs = known.sum(axis=0)
         squared = np.einsum("ij,ij->j", residual, residual, dtype=np.float64)
         variance = squared / np.maximum(runs, 1)
-        pooled_variance = squared.sum() / max(runs.sum(), 1)
+        # As if one outcome more had been right and one wrong: residuals of a few say nothing by being zero.
+        pooled_variance = (squared.sum() + 0.5) / (runs.sum() + 2)
         product, pairs = self._neighbour_products(X, residual, known, rng)
         pooled = max(float(product.sum() / max(pairs.sum(), 1)), 0.0)
         prior = 3000.0
