@@ -367,3 +367,20 @@ async def test_the_ledger_keeps_what_the_tokens_told(herd: Any) -> None:
     assert [told[f"{which}_logprob"] for which in ("mean", "min", "answer")] == [-0.25, -0.25, -0.25]
     without = await up.decision(await up.chat(QUESTION, model="auto/cascade"))
     assert without["asks"][0]["mean_logprob"] is None
+
+
+async def test_an_answer_whose_reading_breaks_down_is_that_candidates_failure_alone(
+    endpoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from herdwise.serving import dispatch
+
+    def breaks_down(ask: Any, query: Any) -> Any:
+        if ask.candidate == "large":
+            raise ZeroDivisionError
+        return reading(ask, query)
+
+    reading = dispatch.ask_value
+    monkeypatch.setattr(dispatch, "ask_value", breaks_down)
+    e = await endpoint(policies={"vote": Vote(k=2)})
+    reply = await e.chat("What is 17 + 25?", herdwise={"policy": "vote"})
+    assert (reply.status, reply.json["model"]) == (200, "small")

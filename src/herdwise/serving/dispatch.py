@@ -7,6 +7,7 @@ Cancel, until it says Finish. Asks start when it says Wait.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +25,8 @@ from herdwise.serving.joining import Joint
 from herdwise.serving.reading import ask_signals, ask_value
 from herdwise.serving.service import Service
 from herdwise.serving.threads import Threads
+
+logger = logging.getLogger(__name__)
 
 #: Sends one chunk to the client; awaits while the client is slow.
 Deliver = Callable[[Course, LiveAsk, Chunk], Awaitable[None]]
@@ -259,14 +262,23 @@ class Dispatcher:
 
     def _settle(self, course: Course, ask: LiveAsk) -> None:
         if ask.status == "answered" and not ask.deliver:
-            value, missing = ask.verdict or ask_value(ask, course.situation.query)
-            evidence = self._evidence(course, ask, value)
-            value, alike = self._agreeing.joined(course, ask, value)
-            course.settle(ask, value, missing, evidence, alike)
+            self._hear(course, ask)
         else:
             course.settle(ask)
         if ask.status != "cancelled":
             self.health.note(ask.candidate, ask.error)
+
+    def _hear(self, course: Course, ask: LiveAsk) -> None:
+        """Read a whole answer for the policy; what sinks the reading is that candidate's failure alone."""
+        try:
+            value, missing = ask.verdict or ask_value(ask, course.situation.query)
+            evidence = self._evidence(course, ask, value)
+            value, alike = self._agreeing.joined(course, ask, value)
+        except Exception:
+            logger.exception("an answer of candidate %r could not be read", ask.candidate)
+            course.settle(ask, None, "unreadable")
+        else:
+            course.settle(ask, value, missing, evidence, alike)
 
     def _evidence(self, course: Course, ask: LiveAsk, value: str | None) -> float:
         """What the answer's own signals say of it, where it has a value and a candidate that is predicted."""
