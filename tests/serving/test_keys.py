@@ -257,3 +257,37 @@ def test_periods_are_calendar_periods_in_utc() -> None:
     assert period_end("month", 1_703_000_000.0) == 1_704_067_200  # December ends with the year
     assert (period_start("ever", at), period_end("ever", at)) == (0, None)
     assert Budget(usd=1.0).period == "month"
+
+
+async def test_a_key_whose_terms_are_a_newer_versions_opens_nothing_and_stops_nobody(endpoint: Any) -> None:
+    e = await keyed(endpoint)
+    key_id, newer = await make(e)
+    _, plain = await make(e)
+    with sqlite3.connect(e.ledger_path) as connection:
+        connection.execute("update keys set terms = '{\"colour\": 1}' where key_id = ?", (key_id,))
+    connection.close()
+    listed = await e.send("GET", "/admin/v1/keys", headers=ADMIN)  # which reads all keys anew
+    assert key_id not in [found["key_id"] for found in listed.json["data"]]
+    assert (await e.chat(headers=plain)).status == 200
+    assert (await e.chat(headers=newer)).status == 401
+
+
+async def test_periods_that_are_over_are_forgotten() -> None:
+    from herdwise.serving.keyring import Terms, VirtualKey
+    from herdwise.serving.meter import LocalMeter
+
+    read: list[float] = []
+
+    async def ledger(key_id: str, since: float) -> int:
+        del key_id
+        read.append(since)
+        return 0
+
+    meter = LocalMeter(ledger)
+    key = VirtualKey("k", "team", "hw-", 0.0, Terms(budgets=(Budget(1.0, "hour"), Budget(9.0, "ever"))))
+    start = 1_708_000_000.0
+    for hour in range(6):
+        await meter.begin(key, start + hour * 3600)
+    assert read.count(0.0) == 1  # what goes on is remembered
+    assert await meter.begin(key, start) is not None  # and what is over is read again, should it be asked for
+    assert read.count(period_start("hour", start)) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import secrets
 import time
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from herdwise.core.errors import HerdwiseError, InputError, RequestError
 from herdwise.serving.ledger_tables import KEYS
+
+logger = logging.getLogger(__name__)
 
 Period = Literal["hour", "day", "month", "ever"]
 PERIODS: tuple[Period, ...] = get_args(Period)
@@ -116,7 +119,8 @@ class Keyring:
                 code="ledger_unavailable",
                 retry_after_s=1.0,
             ) from error
-        self._by_digest = {row["digest"]: _key(row) for row in rows}
+        keys = {row["digest"]: _key(row) for row in rows}
+        self._by_digest = {hashed: key for hashed, key in keys.items() if key is not None}
 
     def create(self, name: str, terms: Terms, *, expires_at: float | None = None) -> tuple[VirtualKey, str]:
         """Make a key. Returns it with its secret, which nobody can ever see again.
@@ -219,13 +223,19 @@ def digest(key: bytes) -> str:
     return hashlib.sha256(key).hexdigest()
 
 
-def _key(row: RowMapping) -> VirtualKey:
+def _key(row: RowMapping) -> VirtualKey | None:
+    """The key of a row; None, so that it opens nothing, where its terms are a newer herdwise's."""
+    try:
+        terms = msgspec.json.decode(row["terms"], type=Terms)
+    except msgspec.DecodeError as error:
+        logger.error("key %s is left closed: its terms cannot be read (%s)", row["key_id"], error)
+        return None
     return VirtualKey(
         key_id=row["key_id"],
         name=row["name"],
         shown=row["shown"],
         created_at=row["created_at"],
-        terms=msgspec.json.decode(row["terms"], type=Terms),
+        terms=terms,
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
     )

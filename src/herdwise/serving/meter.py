@@ -17,6 +17,8 @@ from herdwise.core.money import to_nanos
 from herdwise.serving.keyring import PERIODS, Budget, Period, VirtualKey
 
 MINUTE_S = 60
+#: No request takes longer: after this a period that has ended gets no more charges.
+_LATEST_S = 2 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,14 @@ class LocalMeter:
             async with self._reading:
                 if (key.key_id, since) not in self._spent:
                     self._spent[key.key_id, since] = await self._ledger(key.key_id, since)
+                    self._forget(key, at)
         return self._left_now(key, budget, at)
+
+    def _forget(self, key: VirtualKey, at: float) -> None:
+        """Drop the key's periods that no request under way can belong to any more."""
+        kept = {period_start(period, moment) for period in PERIODS for moment in (at, at - _LATEST_S)}
+        for known in [place for place in self._spent if place[0] == key.key_id and place[1] not in kept]:
+            del self._spent[known]
 
 
 def period_start(period: Period, at: float) -> float:
