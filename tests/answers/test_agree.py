@@ -49,3 +49,22 @@ def test_groups_are_labelled_in_order_of_appearance() -> None:
 
 def test_tolerance_never_chains() -> None:
     assert groups(["100", "101", "102"], relative=0.0101) == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("5 km", "5000 m", True),
+        ("5 kilometers", "5 km", True),
+        ("250 mL", "0.25 L", True),
+        ("90 minutes", "1.5 hours", True),
+        ("1.2 kg", "1200 g", True),
+        ("5 km", "500 m", False),
+        ("5 km", "5 kg", False),
+        ("3 apples", "3 pears", False),
+        ("5 nm", "5 mm", False),
+    ],
+)
+def test_units_that_measure_the_same_are_converted(a: str, b: str, same: bool) -> None:
+    assert same_answer(a, b) is same
+    assert same_answer(b, a) is same

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from herdwise.answers.extract import as_number, normal_form
+from herdwise.answers.units import common_size
 
 
 def same_number(a: float, b: float, *, relative: float = 1e-4, absolute: float = 1e-9) -> bool:
@@ -17,10 +18,13 @@ def same_answer(a: str | None, b: str | None, *, relative: float = 1e-4) -> bool
     """Whether two extracted answers say the same.
 
     An answer that could not be read (None or "") agrees with nothing, not even with another such.
-    Numbers agree within ``relative`` where their units do not contradict each other.
+    Numbers agree within ``relative`` where their units do not contradict each other; of units that measure
+    the same, one is converted.
 
     >>> same_answer("1,000 m", "1000"), same_answer("The Seine", "seine."), same_answer("3 m", "3 km")
     (True, True, False)
+    >>> same_answer("5 km", "5000 metres"), same_answer("90 min", "1.5 h")
+    (True, True)
     """
     if not a or not b:
         return False
@@ -28,7 +32,10 @@ def same_answer(a: str | None, b: str | None, *, relative: float = 1e-4) -> bool
     if left is not None and right is not None:
         units = (left.unit.casefold(), right.unit.casefold())
         if units[0] and units[1] and units[0] != units[1]:
-            return False
+            sizes = common_size(*units)
+            if sizes is None:
+                return False
+            return same_number(left.value * sizes[0], right.value * sizes[1], relative=relative)
         if units[0] != units[1] and "%" in units:
             return False
         return same_number(left.value, right.value, relative=relative)

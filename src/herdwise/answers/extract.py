@@ -24,7 +24,7 @@ _NUMBER = re.compile(
     rf"(?<![\w.])(?P<sign>[-−–+]\s?)?[$€£¥]?(?P<body>{_GROUPED}|\d+[.,]\d+|\d+|\.\d+)"
     r"(?:\s*(?:[x×*]|\\times|\\cdot)\s*10\s*(?:\^|\*\*)\s*\{?\s*(?P<power>[-−]?\d+)\}?|[eE](?P<exp>[-+]?\d+))?"
     r"(?:\s*/\s*(?P<under>\d+(?:\.\d+)?)(?![\w/]))?"
-    r"(?:\s?(?P<unit>%|°\s?[CF]?|(?![xX×]\s*\d)[A-Za-zµΩ][A-Za-zµΩ/^²³0-9]{0,8}))?"
+    r"(?:\s?(?P<unit>%|°\s?[CF]?|(?![xX×]\s*\d)[A-Za-zµΩ][A-Za-zµΩ/^²³0-9]{0,11}))?"
 )
 _FRACTION = re.compile(r"\\d?frac\s*\{\s*([-−]?\d+(?:\.\d+)?)\s*\}\s*\{\s*(\d+(?:\.\d+)?)\s*\}")
 
