@@ -198,8 +198,9 @@ class Keyring:
             await asyncio.sleep(every_s)
             try:
                 await asyncio.to_thread(self.refresh)
-            except RequestError:
-                continue  # the ledger's writer says what is wrong with the database
+            except RequestError as error:
+                # Keys that were revoked elsewhere meanwhile still open here: that must not go unseen.
+                logger.warning("keys go by what was read before: %s", error.message)
 
     def _write(self, statement: Any) -> None:
         try:
