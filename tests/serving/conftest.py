@@ -25,6 +25,7 @@ from herdwise.routing.declared import DeclaredRouter
 from herdwise.routing.single import Single
 from herdwise.serving.app import create_app
 from herdwise.serving.ledger import Ledger
+from herdwise.serving.retrying import RetrySettings
 from herdwise.serving.service import Service, Settings
 from herdwise.transport.client import HttpClient, Timeouts
 
@@ -141,7 +142,8 @@ async def endpoint(
 
     Options: ``candidates``, ``policies``, ``goals``, ``ledger`` (False = none), ``ledger_url`` (instead of
     an SQLite file), ``reach`` (candidate -> base URL instead of an upstream), ``timeouts``, ``backends``
-    (instead of HTTP), ``ranker`` (instead of a declared one) and those of Settings.
+    (instead of HTTP), ``ranker`` (instead of a declared one) and those of Settings. Nothing is retried
+    unless ``retry`` says so.
     """
     async with AsyncExitStack() as stack:
 
@@ -178,7 +180,7 @@ async def endpoint(
                 policies=policies or {"single": Single()},
                 default_policy=next(iter(policies or {"single": 0})),
                 ledger=Ledger(ledger_url or f"sqlite:///{path}") if ledger else None,
-                settings=Settings(**settings),
+                settings=Settings(**{"retry": RetrySettings(retries=0), **settings}),
                 **more,
             )
             listening = socket.create_server(("127.0.0.1", 0))

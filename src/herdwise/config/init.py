@@ -129,10 +129,18 @@ server:
   #max_body_mb: 32
   #request_timeout_s: 600
   #max_attempts: 16
+  #max_open_requests: 4000          # more wait: up to max_waiting, each for max_wait_s; then 503
+  #max_waiting: 1000
+  #max_wait_s: 10
+  #read_timeout_s: 60               # how long a client may take to send its request
+  #hold_tool_calls: false           # stream a tool call only when it is whole
   #keep_alive_s: 5
   #drain_s: 10
   #run_code_tests: false
   #breaker: {failures: 3, open_s: 5, max_open_s: 120, probe_s: 30}   # when a failing candidate is left alone
+  #retry: {retries: 1, before_fallback: broken, base_s: 0.25, max_wait_s: 10}   # when it is asked again
+  #console: true                    # a page at / to ask on and see why
+  #console_examples: []             # queries that it offers
   #log_format: text                 # or json
   #log_level: INFO
 

@@ -176,6 +176,15 @@ class BreakerNode(Node, frozen=True):
     probe_s: NotNegative = 30.0
 
 
+class RetryNode(Node, frozen=True):
+    """Whether, when and how soon a candidate that failed is asked again in the same request."""
+
+    retries: Annotated[int, Meta(ge=0)] = 1
+    before_fallback: Literal["never", "broken", "always"] = "broken"
+    base_s: NotNegative = 0.25
+    max_wait_s: NotNegative = 10.0
+
+
 class ServerNode(Node, frozen=True):
     """The endpoint. An address beyond loopback needs at least one key."""
 
@@ -188,10 +197,18 @@ class ServerNode(Node, frozen=True):
     max_body_mb: Positive = 32.0
     request_timeout_s: Positive = 600.0
     max_attempts: Count = 16
+    max_open_requests: Count = 4000
+    max_waiting: Annotated[int, Meta(ge=0)] = 1000
+    max_wait_s: Positive = 10.0
+    read_timeout_s: Positive = 60.0
+    hold_tool_calls: bool = False
     keep_alive_s: Positive = 5.0
     drain_s: NotNegative = 10.0
     run_code_tests: bool = False
     breaker: BreakerNode = BreakerNode()
+    retry: RetryNode = RetryNode()
+    console: bool = True
+    console_examples: list[str] = []
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

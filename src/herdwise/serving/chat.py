@@ -50,8 +50,33 @@ class ChatEndpoint:
         if scope["method"] != "POST":
             await send_error(send, self._api, _NOT_POST)
             return
+        gate = self._dispatcher.gate
         try:
             client = await self._admission.client(headers)
+            if not gate.enter_at_once():
+                await gate.enter()
+        except HerdwiseError as error:
+            await self._refuse(send, error)
+            return
+        except Exception as error:
+            logger.exception("a request failed before anybody was asked")
+            await self._refuse(send, error)
+            return
+        try:
+            await self._serve(scope, receive, send, started_at, headers, client)
+        finally:
+            gate.leave()
+
+    async def _serve(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        started_at: float,
+        headers: Mapping[bytes, bytes],
+        client: Client,
+    ) -> None:
+        try:
             limit = self._service.settings.max_body_bytes
             raw = await read_body(receive, headers.get(b"content-length"), limit)
             if raw is None:

@@ -53,6 +53,9 @@ class LiveAsk:
         continues: another ask's text that it goes on from; "" = it begins anew after a part of another.
         propensity: of an exploring policy's choice.
         verdict: what its program answers under the tests that the question gives, where they were run.
+        repeats: number of the ask that failed, which this one tries again.
+        tries: how often its candidate was asked the same, this time included.
+        due_at: ``time.perf_counter()`` before which it is not sent.
     """
 
     number: int
@@ -78,6 +81,9 @@ class LiveAsk:
     completion: Completion | None = None
     error: BackendError | None = None
     verdict: tuple[str | None, str] | None = None
+    repeats: int | None = None
+    tries: int = 1
+    due_at: float | None = None
 
     @property
     def text(self) -> str:
@@ -140,6 +146,7 @@ class Course:
         session: the conversation's name, where the client gave one.
         scope: whose conversations: a digest of the client's key.
         key_id: the virtual key that it is charged to.
+        deadline_at: ``time.perf_counter()`` when its time runs out, once it is being carried out.
     """
 
     id: str
@@ -167,6 +174,7 @@ class Course:
     waited_s: float = 0.0
     waiting_since: float | None = None
     ended_at: float | None = None
+    deadline_at: float | None = None
 
     def __post_init__(self) -> None:
         self.belief = self.situation.belief

@@ -20,9 +20,11 @@ from herdwise.routing.single import Single
 from herdwise.serving.agreeing import Agreeing, tested
 from herdwise.serving.asking import ClientGoneError, run_ask
 from herdwise.serving.course import Course, LiveAsk
+from herdwise.serving.gate import Gate
 from herdwise.serving.health import Breakers
 from herdwise.serving.joining import Joint
 from herdwise.serving.reading import ask_signals, ask_value
+from herdwise.serving.retrying import before_fallback, when_nobody_is_left
 from herdwise.serving.service import Service
 from herdwise.serving.threads import Threads
 
@@ -51,8 +53,8 @@ class Dispatcher:
 
     Args:
         service: whose herd is asked.
-        before: whose open courses and conversations this one shares, and its breakers of candidates that
-            are reached by the same backend.
+        before: whose open courses, conversations and room for requests this one shares, and its breakers
+            of candidates that are reached by the same backend.
     """
 
     def __init__(self, service: Service, before: Dispatcher | None = None) -> None:
@@ -60,8 +62,15 @@ class Dispatcher:
         self._herd = service.ranker.herd
         self.open: dict[str, Course] = {} if before is None else before.open
         self.threads: Threads = Threads() if before is None else before.threads
+        settings = service.settings
+        bounds = (settings.max_open_requests, settings.max_waiting, settings.max_wait_s)
+        if before is None:
+            self.gate = Gate(*bounds)
+        else:
+            self.gate = before.gate
+            self.gate.change(*bounds)
         self._agreeing = Agreeing(service.ranker)
-        self.health = Breakers(self._herd.names, service.settings.breaker)
+        self.health = Breakers(self._herd.names, settings.breaker)
         if before is not None:
             earlier = before._service.backends
             kept = [n for n in before._herd.names if service.backends.get(n) is earlier[n]]
@@ -113,6 +122,7 @@ class Dispatcher:
                 del self.open[course.id]
 
     async def _within_time(self, course: Course, policy: Policy, deliver: Deliver, limit_s: float) -> None:
+        course.deadline_at = time.perf_counter() + limit_s
         try:
             async with asyncio.timeout(limit_s) as timeout:
                 await self._loop(course, policy, deliver)
@@ -127,7 +137,10 @@ class Dispatcher:
         for _ in range(_MOST_STEPS):
             step = policy.step(course.now())
             if isinstance(step, Ask):
-                if not self._within_budget(course, policy, len(step.candidates)):
+                # A policy that consults plans by the USD itself, and ends with an answer that it has.
+                refusal = self._refusal(course, len(step.candidates), count_usd=not policy.consults)
+                if refusal is not None:
+                    course.finish("failed", refusal)
                     return
                 self._prepare(course, step)
             elif isinstance(step, Wait):
@@ -138,7 +151,7 @@ class Dispatcher:
             elif isinstance(step, Cancel):
                 await self._close(course.asks[number] for number in step.asks)
                 course.note_cut_off()
-            else:
+            elif step.answer is not None or not self._retried(course):
                 await self._finish(course, step, deliver)
                 return
         raise HerdwiseError(f"policy {course.policy!r} did not finish within {_MOST_STEPS} steps.")
@@ -155,21 +168,25 @@ class Dispatcher:
         await self._finish(course, step, deliver)
         return True
 
-    def _within_budget(self, course: Course, policy: Policy, more: int) -> bool:
+    def _retried(self, course: Course) -> bool:
+        """The policy knows of nobody else: whether somebody who failed is asked again."""
+        if not course.failures or self._refusal(course, 1, count_usd=True) is not None:
+            return False
+        return when_nobody_is_left(course, self._service.settings.retry, time.perf_counter()) is not None
+
+    def _refusal(self, course: Course, more: int, *, count_usd: bool) -> str | None:
+        """Why the request's limits let nobody else be asked; None = they do."""
         goals, limit = course.situation.goals, self._service.settings.max_attempts
         if goals.max_calls is not None:
             limit = min(limit, goals.max_calls)
         if course.calls + more > limit:
-            course.finish("failed", f"the request may ask {limit} times at most")
-            return False
-        # A policy that consults plans by the USD itself, and ends with an answer that it has.
-        if goals.max_total_usd is not None and course.asks and not policy.consults:
+            return f"the request may ask {limit} times at most"
+        if count_usd and goals.max_total_usd is not None and course.asks:
             spent_usd = course.cost_usd(ended_only=True)
             if spent_usd is None or spent_usd >= goals.max_total_usd:
                 spent = "unknown" if spent_usd is None else f"{spent_usd:g} USD"
-                course.finish("failed", f"{spent} of {goals.max_total_usd:g} USD is spent")
-                return False
-        return True
+                return f"{spent} of {goals.max_total_usd:g} USD is spent"
+        return None
 
     def _prepare(self, course: Course, step: Ask) -> None:
         if step.deliver:
@@ -220,8 +237,9 @@ class Dispatcher:
 
     async def _run(self, course: Course, ask: LiveAsk, deliver: Deliver) -> None:
         backend = self._service.backends[ask.candidate]
-        self.health.begin(ask.candidate)
-
+        if ask.due_at is not None:
+            await _until_due(ask)
+        trial = self.health.begin(ask.candidate)
         joint = Joint(ask.continues) if course.stream and ask.continues is not None else None
 
         async def send(chunk: Chunk) -> None:
@@ -233,7 +251,11 @@ class Dispatcher:
             for piece in joint.fit(chunk):
                 await deliver(course, ask, piece)
 
-        await run_ask(ask, backend, stream=course.stream, deliver=send if ask.deliver else None)
+        try:
+            await run_ask(ask, backend, stream=course.stream, deliver=send if ask.deliver else None)
+        finally:
+            if trial and ask.status == "cancelled":
+                self.health.abandon(ask.candidate)
         if joint is not None and ask.delivered:
             for piece in joint.rest():
                 await deliver(course, ask, piece)
@@ -261,12 +283,23 @@ class Dispatcher:
                 other.task.cancel()
 
     def _settle(self, course: Course, ask: LiveAsk) -> None:
+        if ask.status != "cancelled":
+            self.health.note(ask.candidate, ask.error)
+        if ask.status == "failed" and self._repeated(course, ask):
+            return
         if ask.status == "answered" and not ask.deliver:
             self._hear(course, ask)
         else:
             course.settle(ask)
-        if ask.status != "cancelled":
-            self.health.note(ask.candidate, ask.error)
+
+    def _repeated(self, course: Course, ask: LiveAsk) -> bool:
+        """Whether a failed ask is tried again at its own candidate before the policy hears of it."""
+        settings = self._service.settings.retry
+        if not settings.retries or self.health.state(ask.candidate) != "closed":
+            return False
+        if self._refusal(course, 1, count_usd=True) is not None:
+            return False
+        return before_fallback(course, ask, settings, time.perf_counter()) is not None
 
     def _hear(self, course: Course, ask: LiveAsk) -> None:
         """Read a whole answer for the policy; what sinks the reading is that candidate's failure alone."""
@@ -317,6 +350,15 @@ class Dispatcher:
         for ask in ending:
             if ask.status == "open":  # its task was cancelled before it ran, or it had none
                 ask.end("cancelled")
+
+
+async def _until_due(ask: LiveAsk) -> None:
+    """Wait before a retry."""
+    try:
+        await asyncio.sleep((ask.due_at or 0.0) - time.perf_counter())
+    except asyncio.CancelledError:
+        ask.end("cancelled")
+        raise
 
 
 def _broken(course: Course) -> bool:

@@ -121,12 +121,18 @@ class Breakers:
                 mask[place] = now >= breaker.open_until and not trying
         return None if mask.all() else mask
 
-    def begin(self, name: str) -> None:
-        """An ask begins: the trial of a half-open breaker."""
+    def begin(self, name: str) -> bool:
+        """An ask begins. Whether it is the trial of a half-open breaker, which ends by note or abandon."""
         breaker = self._of[name]
-        if breaker.open_until is not None and self._clock() >= breaker.open_until:
-            # Should the trial never end, another one is due after a while.
-            breaker.trial_until = self._clock() + self.settings.max_open_s
+        if breaker.open_until is None or self._clock() < breaker.open_until:
+            return False
+        # Should the trial never end, another one is due after a while.
+        breaker.trial_until = self._clock() + self.settings.max_open_s
+        return True
+
+    def abandon(self, name: str) -> None:
+        """A trial was cancelled, which tells nothing: the next ask may be one."""
+        self._of[name].trial_until = None
 
     def note(self, name: str, error: BackendError | None) -> None:
         """An ask ended, with an answer (None) or a failure; cancelled ones tell nothing."""

@@ -13,6 +13,7 @@ from herdwise.core.errors import ConfigError
 from herdwise.routing.base import Policy
 from herdwise.routing.ranker import Ranker
 from herdwise.serving.health import BreakerSettings
+from herdwise.serving.retrying import RetrySettings
 
 if TYPE_CHECKING:
     from herdwise.serving.ledger import Ledger
@@ -33,11 +34,18 @@ class Settings:
         store_texts: whether prompts and answers go to the ledger (needed to export and learn from it).
         request_timeout_s: for the whole request, all asks together.
         max_attempts: most asks that one request may start.
+        max_open_requests: worked on at a time; more wait.
+        max_waiting, max_wait_s: how many may wait, and for how long; then they are refused.
+        read_timeout_s: how long a client may take to send its request.
+        hold_tool_calls: whether a streamed tool call is delivered only when it is whole.
         keep_alive_s: while a stream waits for a consultation, seconds between comments to the client.
         drain_s: on shutdown, how long open requests may go on.
         run_code_tests: whether programs that candidates write run in the sandbox, under the tests that the
             question gives, before a policy that consults goes by them.
         breaker: when a candidate that fails is left alone.
+        retry: when one that failed is asked again in the same request.
+        console: whether ``/`` is a page that asks and shows why.
+        console_examples: queries that the page offers.
         log_format: one line of text, or one JSON object, per event.
         log_level: name of a stdlib logging level.
     """
@@ -53,10 +61,18 @@ class Settings:
     store_texts: bool = True
     request_timeout_s: float = 600.0
     max_attempts: int = 16
+    max_open_requests: int = 4000
+    max_waiting: int = 1000
+    max_wait_s: float = 10.0
+    read_timeout_s: float = 60.0
+    hold_tool_calls: bool = False
     keep_alive_s: float = 5.0
     drain_s: float = 10.0
     run_code_tests: bool = False
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
+    retry: RetrySettings = field(default_factory=RetrySettings)
+    console: bool = True
+    console_examples: tuple[str, ...] = ()
     log_format: Literal["text", "json"] = "text"
     log_level: str = "INFO"
 
