@@ -19,6 +19,7 @@ from herdwise.core.errors import ConfigError
 from herdwise.serving.admin import AdminEndpoints
 from herdwise.serving.admission import Admission
 from herdwise.serving.chat import ChatEndpoint
+from herdwise.serving.console import console_routes
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.endpoints import Endpoints, error_response
 from herdwise.serving.logs import configure_logging
@@ -95,6 +96,7 @@ class App:
             routes=[
                 *Endpoints(service, dispatcher, admission, metrics, lambda: self.reloading.draining).routes(),
                 *AdminEndpoints(admission, self._reload).routes(),
+                *(console_routes() if service.settings.console else ()),
             ],
             exception_handlers={HTTPException: _http_error, Exception: _any_error},
         )

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from herdwise.core.candidate import Candidate
 from herdwise.core.errors import HerdwiseError, InputError, RequestError
 from herdwise.serving.access import read_body
 from herdwise.serving.admission import Admission, Client, check_terms
@@ -73,6 +74,7 @@ class Endpoints:
             Route("/openapi.json", self.openapi, methods=["GET"]),
             Route("/metrics", self.metrics, methods=["GET"]),
             self._counted("/v1/embeddings", self._keyed(self.embeddings)),
+            Route("/console/examples.json", self._keyed(self.examples), methods=["GET"]),
             self._counted("/v1/messages/count_tokens", self._keyed(self.count_tokens)),
             Route("/v1/models", self._keyed(self.models), methods=["GET"]),
             Route("/v1/models/{name:path}", self._keyed(self.model), methods=["GET"]),
@@ -129,6 +131,11 @@ class Endpoints:
         return _json(document())
 
     async def metrics(self, request: Request) -> Response:
+    async def examples(self, request: Request) -> Response:
+        """Queries that the console offers."""
+        del request
+        return _json({"examples": self._service.settings.console_examples})
+
         """What was counted, for Prometheus. Where keys are asked for, it takes one of the config."""
         try:
             self._admission.check_overseer(dict(request.scope["headers"]))
@@ -160,7 +167,8 @@ class Endpoints:
         released = candidate.released if candidate is not None else None
         created = self._created if released is None else calendar.timegm(released.timetuple())
         owner = "herdwise" if candidate is None else "candidate"
-        return {"id": name, "object": "model", "created": created, "owned_by": owner}
+        told = {"id": name, "object": "model", "created": created, "owned_by": owner}
+        return told if candidate is None else {**told, "herdwise": _facts(candidate)}
 
     async def embeddings(self, request: Request) -> Response:
         """Vectors of texts, by a named candidate or the router's own encoder."""
@@ -269,6 +277,19 @@ def _allowed(name: str, terms: Terms) -> bool:
 
 
 def _shown(found: dict[str, Any]) -> dict[str, Any]:
+def _facts(candidate: Candidate) -> dict[str, Any]:
+    """What is known of a candidate, for clients that choose; None = unknown."""
+    return {
+        "params_b": candidate.params_b,
+        "active_params_b": candidate.active_params_b,
+        "context_tokens": candidate.context_tokens,
+        "open_weights": candidate.open_weights,
+        "input_usd_per_mtok": candidate.price.input_usd_per_mtok,
+        "output_usd_per_mtok": candidate.price.output_usd_per_mtok,
+        "tags": sorted(candidate.tags),
+    }
+
+
     query_id, goals, tools = found.pop("query_id"), found.pop("goals"), found.pop("tools")
     return {
         "object": "decision",
