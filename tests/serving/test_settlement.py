@@ -26,7 +26,11 @@ class Line:
 
     async def start(self) -> str:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+        self._port = self._server.sockets[0].getsockname()[1]
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    async def mend(self) -> None:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
 
     def hold(self) -> None:
         self._open.clear()
@@ -114,3 +118,21 @@ async def test_an_answer_that_nobody_can_count_is_given(endpoint: Any, line: Lin
     assert "could not be counted" in caplog.text
     refused = await e.chat(headers=key)
     assert (refused.status, refused.error["code"]) == (503, "state_unavailable")
+
+
+async def test_what_could_not_be_counted_is_counted_once_the_state_is_back(endpoint: Any, line: Line) -> None:
+    e, key_id, key = await keyed(endpoint, line)
+    before = await e.chat(headers=key)
+    each = await spent(e, key_id)
+    assert (before.status, each > 0) == (200, True)
+    e.upstreams["cheap"].requests.clear()
+    e.upstreams["cheap"].behave("slow", delay_s=0.3)
+    asking = asyncio.create_task(e.chat(headers=key))
+    await asked(e)
+    await line.cut()
+    assert (await asking).status == 200
+    await line.mend()
+    async with asyncio.timeout(20):
+        while await spent(e, key_id) == each:  # noqa: ASYNC110 - the state has no event for it
+            await asyncio.sleep(0.05)
+    assert await spent(e, key_id) == 2 * each

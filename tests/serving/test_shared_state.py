@@ -176,15 +176,21 @@ async def meters(request: pytest.FixtureRequest) -> Any:
         await meter.close()
 
 
+async def left(meter: Meter, key: VirtualKey, at: float) -> int:
+    found = await meter.begin(key, at)
+    assert found is not None
+    return found.nanos
+
+
 async def test_one_budget_over_both_whoever_spends(meters: tuple[Meter, Meter]) -> None:
     key, at = key_of(Terms(budgets=(Budget(1e-6, "day"),))), time.time()
-    assert await meters[0].begin(key, at) == 1000
+    assert await left(meters[0], key, at) == 1000
     held = await meters[0].reserve(key, at, 600, 5)
-    assert await meters[1].begin(key, at) == 400
+    assert await left(meters[1], key, at) == 400
     with pytest.raises(RequestError, match="spent or would be"):
         await meters[1].reserve(key, at, 401, 5)
     await meters[0].settle(key, held, 100, 3)
-    assert await meters[1].begin(key, at) == 900
+    assert await left(meters[1], key, at) == 900
     assert await meters[1].spent(key, key.terms.budgets[0], at) == 100
     rest = await meters[1].reserve(key, at, 900, 5)
     await meters[1].settle(key, rest, 900, 5)
@@ -199,6 +205,40 @@ async def test_a_race_for_the_last_cent_has_one_winner(meters: tuple[Meter, Mete
         *(meters[i % 2].reserve(key, at, 300, 1) for i in range(20)), return_exceptions=True
     )
     assert sum(not isinstance(outcome, BaseException) for outcome in tries) == 3
+
+
+async def test_a_consultation_holds_what_it_may_take_and_leaves_others_half(
+    meters: tuple[Meter, Meter],
+) -> None:
+    key, at = key_of(Terms(budgets=(Budget(1e-6, "day"), Budget(1.0, "month")))), time.time()
+    first = await meters[0].reserve(key, at, 100, 1, 450)
+    second = await meters[1].reserve(key, at, 100, 1, 450)
+    third = await meters[0].reserve(key, at, 200, 1, 450)
+    assert [one.nanos for one in (first, second, third)] == [450, 275, 200]
+    with pytest.raises(RequestError, match="spent or would be"):
+        await meters[1].reserve(key, at, 76, 1, 450)
+    for held in (first, second, third):
+        await meters[1].settle(key, held, 10, 1)
+    assert await left(meters[0], key, at) == 970
+
+
+async def test_the_tightest_budget_is_named(meters: tuple[Meter, Meter]) -> None:
+    month = Budget(1e-6, "month")
+    key, at = key_of(Terms(budgets=(Budget(1.0, "hour"), month, Budget(2.0, "ever")))), time.time()
+    found = await meters[0].begin(key, at)
+    assert found is not None
+    assert (found.nanos, found.budget) == (1000, month)
+
+
+async def test_a_charge_that_is_tried_again_is_made_once(meters: tuple[Meter, Meter]) -> None:
+    key, at = key_of(Terms(budgets=(Budget(1e-6, "day"),))), time.time()
+    held = await meters[0].reserve(key, at, 100, 1)
+    await meters[0].settle(key, held, 70, 1)
+    await meters[0].settle(key, held, 70, 1, again=True)
+    assert await left(meters[1], key, at) == 930
+    lost = await meters[0].reserve(key, at, 100, 1)
+    await meters[0].settle(key, lost, 70, 1, again=True)
+    assert await left(meters[1], key, at) == 860
 
 
 async def test_requests_and_tokens_of_a_minute_are_counted_over_both(meters: tuple[Meter, Meter]) -> None:
@@ -226,7 +266,7 @@ async def test_what_is_spent_while_a_budget_is_lifted_counts_once_it_is_back(
     meters: tuple[Meter, Meter],
 ) -> None:
     key, at = key_of(Terms(budgets=(Budget(1.0, "month"),))), time.time()
-    assert await meters[0].begin(key, at) == 10**9
+    assert await left(meters[0], key, at) == 10**9
     lifted = key_of(Terms(), key.key_id)
     held = await meters[0].reserve(lifted, at, 0, 0)
     await meters[0].settle(lifted, held, 7, 0)
@@ -240,7 +280,7 @@ async def test_an_emptied_redis_is_filled_from_the_ledger(redis_url: str) -> Non
 
     meter = RedisMeter(redis_url, ledger)
     key, at = key_of(Terms(budgets=(Budget(1e-6, "month"),))), time.time()
-    assert await meter.begin(key, at) == 300
+    assert await left(meter, key, at) == 300
     await meter.close()
 
 

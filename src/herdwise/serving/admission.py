@@ -5,32 +5,23 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from herdwise.core.candidate import Herd
-from herdwise.core.decision import Constraints, Goals
-from herdwise.core.errors import HerdwiseError, NoCandidateError, RequestError
-from herdwise.core.money import NANOS_PER_USD, to_nanos
-from herdwise.routing.base import Situation
+from herdwise.core.errors import HerdwiseError, RequestError
+from herdwise.serving.charging import Charging
 from herdwise.serving.course import Course
 from herdwise.serving.keyring import Keyring, VirtualKey
 from herdwise.serving.ledger import Ledger
-from herdwise.serving.meter import LocalMeter, Meter, Reservation, period_end
-
-logger = logging.getLogger(__name__)
+from herdwise.serving.meter import LocalMeter, Meter
+from herdwise.serving.terms import Expected, Pass
 
 #: How often keys are read anew: what other gateways made, changed and revoked.
 _REFRESH_S = 1.0
 #: Least time between two readings for the sake of keys that nobody knows.
 _LOOK_S = 0.1
-#: Tokens that an answer is taken to have where nothing is predicted and the request sets no limit.
-_ASSUMED_OUTPUT_TOKENS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +41,6 @@ class Client:
 ANYBODY = Client()
 
 
-@dataclass(slots=True)
-class Pass:
-    """What a virtual key holds for one request.
-
-    Args:
-        key: whose.
-        at: Unix time of the request.
-        left_nanos: left in its tightest budget, None = it has no budget.
-        held: what is reserved, once it is known who will probably be asked.
-    """
-
-    key: VirtualKey
-    at: float
-    left_nanos: int | None
-    held: Reservation | None = None
-
-
 class Admission:
     """Lets clients in by a key of the config or a virtual one, and meters the virtual ones.
 
@@ -84,10 +58,9 @@ class Admission:
         self.change(static, admin_key)
         self._state_url = state_url
         self._keyring: Keyring | None = None
-        self._meter: Meter | None = None
+        self._charging: Charging | None = None
         self._watching: asyncio.Task[None] | None = None
         self._looking, self._looked_at = asyncio.Lock(), -math.inf
-        self._settling: set[asyncio.Task[None]] = set()
 
     def change(self, static: Sequence[str], admin_key: str | None) -> None:
         """Let other keys of the config in from now on; virtual keys and what they have spent stay."""
@@ -105,11 +78,12 @@ class Admission:
         ring = ledger.keyring()
         await asyncio.to_thread(ring.refresh)
         if self._state_url is None:
-            self._meter = LocalMeter(ledger.charged)
+            meter: Meter = LocalMeter(ledger.charged)
         else:
             from herdwise.serving.meter_redis import RedisMeter
 
-            self._meter = RedisMeter(self._state_url, ledger.charged)
+            meter = RedisMeter(self._state_url, ledger.charged)
+        self._charging = Charging(meter)
         self._keyring = ring
         self._watching = asyncio.create_task(ring.watch(_REFRESH_S))
 
@@ -118,9 +92,8 @@ class Admission:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
-        await asyncio.gather(*self._settling)
-        if self._meter is not None:
-            await self._meter.close()
+        if self._charging is not None:
+            await self._charging.close()
 
     def admin(self, headers: Mapping[bytes, bytes]) -> tuple[Keyring, Meter]:
         """What the admin API works on.
@@ -129,14 +102,14 @@ class Admission:
             RequestError: 401 without the admin key, 404 where there is no admin API, 501 without a ledger.
         """
         self.check_admin(headers)
-        if self._keyring is None or self._meter is None:
+        if self._keyring is None or self._charging is None:
             raise RequestError(
                 "this endpoint keeps no ledger, and so no virtual keys.",
                 status=501,
                 code="no_ledger",
                 remedy="Set ledger.url.",
             )
-        return self._keyring, self._meter
+        return self._keyring, self._charging.meter
 
     def check_admin(self, headers: Mapping[bytes, bytes]) -> None:
         """Whether a request shows the admin key.
@@ -220,131 +193,33 @@ class Admission:
         Raises:
             RequestError: 429, when its minute or a budget is used up.
         """
-        key, meter = client.key, self._meter
-        if key is None or meter is None:
+        key, charging = client.key, self._charging
+        if key is None or charging is None:
             return None
         at = time.time()
-        return Pass(key, at, await meter.begin(key, at))
+        return Pass(key, at, await charging.meter.begin(key, at))
 
-    async def reserve(self, admitted: Pass, situation: Situation, max_tokens: int | None) -> None:
-        """Hold what the request will probably take: what the best-ranked candidate is predicted to.
+    async def reserve(self, admitted: Pass, expected: Expected) -> None:
+        """Hold what the request may take: see ``charging.Charging.reserve``.
 
         Raises:
             RequestError: 429, when that no longer fits; 422, when nobody can say what a candidate costs
                 that the request names, and the key has a budget.
         """
-        key, meter = admitted.key, self._meter
-        if meter is None:
-            raise HerdwiseError("there is nothing to reserve with.")
-        usd, tokens = _expected(situation, max_tokens)
-        if key.terms.budgets and math.isnan(usd):
-            raise RequestError(
-                f"key {key.name!r} has a budget, and nobody knows what the candidate costs.",
-                status=422,
-                code="unknown_cost",
-                remedy="Give the candidate a price in the config.",
-            )
-        nanos = to_nanos(usd) if key.terms.budgets else 0
-        admitted.held = await meter.reserve(key, admitted.at, nanos, tokens)
+        await self._started().reserve(admitted, expected)
+
+    def bind(self, admitted: Pass, course: Course) -> None:
+        """Let a consultation plan by what is held for it: see ``charging.Charging.bind``."""
+        self._started().bind(admitted, course)
 
     async def settle(self, admitted: Pass, course: Course) -> None:
-        """Charge what the request took; a client that goes away meanwhile does not stop that.
+        """Charge what the request took: see ``charging.Charging.settle``."""
+        await self._started().settle(admitted, course)
 
-        Never raises for the meter's sake: an answer that is there is given, also where nobody can count it.
-        """
-        held = admitted.held
-        if held is None:
-            return
-        usage = course.usage()
-        nanos = course.charged_nanos() or 0
-        known = usage.input_tokens is not None and usage.output_tokens is not None
-        tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0) if known else held.tokens
-        settling = asyncio.create_task(self._charge(admitted.key, held, nanos, tokens))
-        self._settling.add(settling)
-        settling.add_done_callback(self._settling.discard)
-        await asyncio.shield(settling)
-
-    async def _charge(self, key: VirtualKey, held: Reservation, nanos: int, tokens: int) -> None:
-        if self._meter is None:
-            return
-        try:
-            await self._meter.settle(key, held, nanos, tokens)
-        except HerdwiseError as error:
-            logger.error(
-                "%s USD of key %s could not be counted (the ledger has them): %s",
-                nanos / NANOS_PER_USD,
-                key.key_id,
-                error,
-            )
-
-
-def within(goals: Goals, admitted: Pass, herd: Herd) -> Goals:
-    """The goals, narrowed to what a key may do and can still pay."""
-    terms, limits = admitted.key.terms, goals.constraints
-    changes: dict[str, object] = {}
-    if terms.candidates is not None:
-        allowed = frozenset(terms.candidates) & frozenset(herd.names)  # others may have left since
-        changes["candidates"] = allowed if limits.candidates is None else allowed & limits.candidates
-    if admitted.left_nanos is not None:
-        left_usd = admitted.left_nanos / NANOS_PER_USD
-        # Who is predicted to cost more than what is left, or whose cost nobody knows, is not asked.
-        changes["max_cost_usd"] = (
-            left_usd if limits.max_cost_usd is None else min(left_usd, limits.max_cost_usd)
-        )
-        total = left_usd if goals.max_total_usd is None else min(left_usd, goals.max_total_usd)
-        goals = goals.replace(max_total_usd=total)
-    if not changes:
-        return goals
-    stated = {name: getattr(limits, name) for name in Constraints.__dataclass_fields__}
-    return goals.replace(constraints=Constraints(**(stated | changes)))
-
-
-def too_dear(admitted: Pass | None, error: NoCandidateError) -> RequestError | None:
-    """Nobody meets the constraints: whether what is left of the key's budget is why, as an error."""
-    if admitted is None or admitted.left_nanos is None:
-        return None
-    if not any(reason.startswith("predicted cost_usd") for reason in error.removed.values()):
-        return None
-    tightest = min(admitted.key.terms.budgets, key=lambda budget: period_end(budget.period, 0.0) or math.inf)
-    end = period_end(tightest.period, admitted.at)
-    return RequestError(
-        f"{admitted.left_nanos / NANOS_PER_USD:g} USD is left of the budget of key {admitted.key.name!r}:"
-        " less than any candidate that may answer is predicted to cost.",
-        status=429,
-        code="insufficient_quota",
-        retry_after_s=None if end is None else end - admitted.at,
-    )
-
-
-def check_terms(key: VirtualKey, policy: str, candidate: str | None) -> None:
-    """Whether a key may ask so.
-
-    Args:
-        key: whose.
-        policy: who is to decide.
-        candidate: who is to answer, where the request names one.
-
-    Raises:
-        RequestError: 403.
-    """
-    terms = key.terms
-    if candidate is not None and terms.candidates is not None and candidate not in terms.candidates:
-        raise RequestError(
-            f"key {key.name!r} may not ask {candidate!r}.",
-            status=403,
-            param="model",
-            code="candidate_not_allowed",
-            remedy=f"It may ask {', '.join(terms.candidates)}.",
-        )
-    named = "direct" if candidate is not None else policy
-    if terms.policies is not None and named not in terms.policies:
-        raise RequestError(
-            f"key {key.name!r} may not use policy {named!r}.",
-            status=403,
-            param="model",
-            code="policy_not_allowed",
-            remedy=f"It may use {', '.join(terms.policies)}.",
-        )
+    def _started(self) -> Charging:
+        if self._charging is None:
+            raise HerdwiseError("there is nothing to charge to.")
+        return self._charging
 
 
 def shown_keys(headers: Mapping[bytes, bytes]) -> list[bytes]:
@@ -356,19 +231,3 @@ def shown_keys(headers: Mapping[bytes, bytes]) -> list[bytes]:
 
 def _scope(shown: Sequence[bytes]) -> bytes:
     return hashlib.blake2b(b"\0".join(shown), digest_size=16).digest()
-
-
-def _expected(situation: Situation, max_tokens: int | None) -> tuple[float, int]:
-    """USD (NaN = unknown) and tokens that the best-ranked candidate will probably take."""
-    first = int(np.argmax(situation.utility))
-    asked = situation.query.input_tokens
-    answer = float(situation.estimates.output_tokens[first])
-    if math.isnan(answer):
-        answer = float(max_tokens if max_tokens is not None else _ASSUMED_OUTPUT_TOKENS)
-    elif max_tokens is not None:
-        answer = min(answer, float(max_tokens))
-    usd = float(situation.estimates.cost_usd[first])
-    if math.isnan(usd):
-        price = situation.herd[first].price.cost_usd(asked, answer)
-        usd = math.nan if price is None else price
-    return usd, math.ceil(asked + answer)

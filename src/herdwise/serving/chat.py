@@ -14,13 +14,14 @@ from starlette.types import Receive, Scope, Send
 from herdwise.core.errors import HerdwiseError, NoCandidateError, RequestError
 from herdwise.routing.base import Situation, Thread
 from herdwise.serving.access import read_body
-from herdwise.serving.admission import Admission, Client, check_terms, too_dear, within
+from herdwise.serving.admission import Admission, Client
 from herdwise.serving.course import Course, decision_ids
-from herdwise.serving.direct import direct_situation
+from herdwise.serving.direct import Direct, direct_situation
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.exchange import Exchange, Headers, send_error
 from herdwise.serving.metrics import Metrics
 from herdwise.serving.service import Service
+from herdwise.serving.terms import Pass, check_terms, expected, too_dear, within
 from herdwise.serving.threads import tool_loop
 from herdwise.serving.wire.api import Api
 from herdwise.serving.wire.errors import from_exception, wire_error
@@ -28,6 +29,7 @@ from herdwise.serving.wire.openai_chat import ChatRequest
 
 logger = logging.getLogger(__name__)
 
+_DIRECT = Direct()
 _NOT_POST = wire_error(
     "only POST is possible here.", status=405, code="method_not_allowed", headers={"allow": "POST"}
 )
@@ -100,7 +102,7 @@ class ChatEndpoint:
             )
             if admitted is not None:  # last, so that nothing can fail between it and its settlement
                 course.created_at = admitted.at  # the meter's period is the ledger's
-                await self._admission.reserve(admitted, course.situation, _max_tokens(request.body))
+                await self._reserve(admitted, request, course)
         except HerdwiseError as error:
             await self._refuse(send, error)
             return
@@ -109,6 +111,13 @@ class ChatEndpoint:
             await self._refuse(send, error)
             return
         await exchange.run(receive)
+
+    async def _reserve(self, admitted: Pass, request: ChatRequest, course: Course) -> None:
+        policy = _DIRECT if request.candidate is not None else self._service.policies[request.policy]
+        most_calls, longest = self._service.settings.max_attempts, _max_tokens(request.body)
+        await self._admission.reserve(admitted, expected(course.situation, policy, most_calls, longest))
+        if policy.consults:
+            self._admission.bind(admitted, course)
 
     async def _refuse(self, send: Send, error: Exception) -> None:
         told = from_exception(error)

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from herdwise.core.candidate import Candidate
 from herdwise.core.errors import HerdwiseError, InputError, RequestError
 from herdwise.serving.access import read_body
-from herdwise.serving.admission import Admission, Client, check_terms
+from herdwise.serving.admission import Admission, Client
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.embeddings import ENCODER_MODEL, embed
 from herdwise.serving.keyring import Terms
@@ -26,6 +26,7 @@ from herdwise.serving.metrics import CONTENT_TYPE, Metrics
 from herdwise.serving.openapi import document
 from herdwise.serving.records import FeedbackRecord
 from herdwise.serving.service import Service
+from herdwise.serving.terms import check_terms
 from herdwise.serving.wire.anthropic_messages import read_count
 from herdwise.serving.wire.anthropic_reply import error_body
 from herdwise.serving.wire.errors import WireError, from_exception, wire_error

@@ -17,8 +17,23 @@ from herdwise.core.money import to_nanos
 from herdwise.serving.keyring import PERIODS, Budget, Period, VirtualKey
 
 MINUTE_S = 60
+#: How long a reservation holds that nobody settles: longer than any request may take.
+HOLD_S = 3600
 #: No request takes longer: after this a period that has ended gets no more charges.
 _LATEST_S = 2 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a key may still spend.
+
+    Args:
+        nanos: billionths of a USD left of the tightest of its budgets.
+        budget: which that is.
+    """
+
+    nanos: int
+    budget: Budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +62,41 @@ Spent = Callable[[str, float], Awaitable[int]]
 class Meter(Protocol):
     """Counts for virtual keys. All methods are atomic over all gateways that share the same state."""
 
-    async def begin(self, key: VirtualKey, at: float) -> int | None:
-        """Count one request; returns the billionths of a USD left in the tightest budget, None = no budget.
+    async def begin(self, key: VirtualKey, at: float) -> Left | None:
+        """Count one request; returns what is left of its budgets, None = it has none.
 
         Raises:
             RequestError: 429, with ``retry_after_s``, when the minute's requests are used up or nothing is
                 left of a budget.
         """
 
-    async def reserve(self, key: VirtualKey, at: float, nanos: int, tokens: int) -> Reservation:
+    async def reserve(
+        self, key: VirtualKey, at: float, nanos: int, tokens: int, most_nanos: int = 0
+    ) -> Reservation:
         """Hold what a request is expected to take.
 
+        Args:
+            key: whose.
+            at: Unix time of the request.
+            nanos: USD that it needs at least.
+            tokens: counted against the minute.
+            most_nanos: USD that it may need; so much is held as long as as much again is left for others,
+                else half of what is left.
+
         Raises:
-            RequestError: 429, when it no longer fits a budget or the minute's tokens.
+            RequestError: 429, when the least no longer fits a budget, or the tokens the minute.
         """
 
-    async def settle(self, key: VirtualKey, held: Reservation, nanos: int, tokens: int) -> None:
-        """Charge what it took instead of what was held."""
+    async def settle(
+        self, key: VirtualKey, held: Reservation, nanos: int, tokens: int, *, again: bool = False
+    ) -> None:
+        """Charge what it took instead of what was held.
+
+        Args:
+            key, held: of the request.
+            nanos, tokens: what it took.
+            again: whether it was tried before, and may have been done: it is done once.
+        """
 
     async def spent(self, key: VirtualKey, budget: Budget, at: float) -> int:
         """Billionths of a USD spent in the budget's present period, reservations left out."""
@@ -82,11 +115,11 @@ class LocalMeter:
     def __init__(self, spent: Spent) -> None:
         self._ledger = spent
         self._spent: dict[tuple[str, float], int] = {}
-        self._held: dict[str, int] = {}
+        self._held: dict[str, dict[str, int]] = {}
         self._minutes: dict[str, tuple[int, int, int]] = {}
         self._reading = asyncio.Lock()
 
-    async def begin(self, key: VirtualKey, at: float) -> int | None:
+    async def begin(self, key: VirtualKey, at: float) -> Left | None:
         """See ``Meter.begin``."""
         minute, requests, tokens = self._minute(key, at)
         if key.terms.requests_per_minute is not None and requests >= key.terms.requests_per_minute:
@@ -94,15 +127,18 @@ class LocalMeter:
         if key.terms.tokens_per_minute is not None and tokens >= key.terms.tokens_per_minute:
             raise too_many(key, at, "tokens", key.terms.tokens_per_minute)
         self._minutes[key.key_id] = (minute, requests + 1, tokens)
-        left: int | None = None
+        left: Left | None = None
         for budget in key.terms.budgets:
             rest = await self._left(key, budget, at)
             if rest <= 0:
                 raise out_of_budget(key, budget, at)
-            left = rest if left is None else min(left, rest)
+            if left is None or rest < left.nanos:
+                left = Left(rest, budget)
         return left
 
-    async def reserve(self, key: VirtualKey, at: float, nanos: int, tokens: int) -> Reservation:
+    async def reserve(
+        self, key: VirtualKey, at: float, nanos: int, tokens: int, most_nanos: int = 0
+    ) -> Reservation:
         """See ``Meter.reserve``."""
         for budget in key.terms.budgets:
             await self._left(key, budget, at)
@@ -110,16 +146,26 @@ class LocalMeter:
         minute, requests, used = self._minute(key, at)
         if key.terms.tokens_per_minute is not None and used + tokens > key.terms.tokens_per_minute:
             raise too_many(key, at, "tokens", key.terms.tokens_per_minute)
+        held = max(nanos, most_nanos)
         for budget in key.terms.budgets:
-            if self._left_now(key, budget, at) < nanos:
+            rest = self._left_now(key, budget, at)
+            if rest < nanos:
                 raise out_of_budget(key, budget, at)
+            held = min(held, max(nanos, rest // 2))
         self._minutes[key.key_id] = (minute, requests, used + tokens)
-        self._held[key.key_id] = self._held.get(key.key_id, 0) + nanos
-        return Reservation(secrets.token_hex(8), key.key_id, at, nanos, tokens)
+        made = Reservation(secrets.token_hex(8), key.key_id, at, held, tokens)
+        self._held.setdefault(key.key_id, {})[made.id] = held
+        return made
 
-    async def settle(self, key: VirtualKey, held: Reservation, nanos: int, tokens: int) -> None:
+    async def settle(
+        self, key: VirtualKey, held: Reservation, nanos: int, tokens: int, *, again: bool = False
+    ) -> None:
         """See ``Meter.settle``."""
-        self._held[key.key_id] -= held.nanos
+        holds = self._held.get(key.key_id, {})
+        if holds.pop(held.id, None) is None and again:
+            return
+        if not holds:
+            self._held.pop(key.key_id, None)
         # Not by the key's budgets alone: one that is lifted for a while must know of it afterwards.
         for since in {period_start(period, held.at) for period in PERIODS}:
             if (key.key_id, since) in self._spent:  # else nobody has asked yet, and the ledger will tell
@@ -145,7 +191,7 @@ class LocalMeter:
 
     def _left_now(self, key: VirtualKey, budget: Budget, at: float) -> int:
         spent = self._spent[key.key_id, period_start(budget.period, at)]
-        return to_nanos(budget.usd) - spent - self._held.get(key.key_id, 0)
+        return to_nanos(budget.usd) - spent - sum(self._held.get(key.key_id, {}).values())
 
     async def _left(self, key: VirtualKey, budget: Budget, at: float) -> int:
         since = period_start(budget.period, at)

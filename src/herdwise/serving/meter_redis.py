@@ -10,7 +10,9 @@ from herdwise.core.errors import ConfigError, HerdwiseError, MissingExtraError, 
 from herdwise.core.money import to_nanos
 from herdwise.serving.keyring import PERIODS, Budget, Period, VirtualKey
 from herdwise.serving.meter import (
+    HOLD_S,
     MINUTE_S,
+    Left,
     Reservation,
     Spent,
     out_of_budget,
@@ -22,8 +24,6 @@ from herdwise.serving.meter import (
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-#: How long a reservation holds whose gateway died: longer than any request may take.
-_HOLD_S = 3600
 #: Counters outlive their period by this, for late settlements.
 _GRACE_S = 2 * 3600
 _FOREVER_S = 400 * 86400
@@ -40,7 +40,7 @@ for _, nanos in ipairs(redis.call('HVALS', KEYS[2])) do held = held + tonumber(n
 """
 # ARGV: now, requests per minute or -1, tokens per minute or -1, life of the minute, a limit per budget.
 # Returns {what, number}: the minute's requests or tokens are used up; a counter must be filled from the
-# ledger first; a budget is spent; or what is left of the tightest budget (-1 = there is none).
+# ledger first; a budget is spent; or which budget is the tightest (-1 = there is none), and what it has left.
 _BEGIN = (
     _FREE
     + """
@@ -48,45 +48,48 @@ local requests = tonumber(redis.call('HGET', KEYS[1], 'requests') or '0')
 local tokens = tonumber(redis.call('HGET', KEYS[1], 'tokens') or '0')
 if tonumber(ARGV[2]) >= 0 and requests >= tonumber(ARGV[2]) then return {'requests', 0} end
 if tonumber(ARGV[3]) >= 0 and tokens >= tonumber(ARGV[3]) then return {'tokens', 0} end
-local left = -1
+local left, tightest = -1, -1
 for place = 4, #KEYS do
   local spent = redis.call('GET', KEYS[place])
   if not spent then return {'unknown', place - 4} end
   local rest = tonumber(ARGV[place + 1]) - tonumber(spent) - held
   if rest <= 0 then return {'spent', place - 4} end
-  if left < 0 or rest < left then left = rest end
+  if left < 0 or rest < left then left, tightest = rest, place - 4 end
 end
 redis.call('HINCRBY', KEYS[1], 'requests', 1)
 redis.call('EXPIRE', KEYS[1], ARGV[4])
-return {'left', left}
+return {'left', tightest, left}
 """
 )
-# ARGV: now, tokens per minute or -1, life of the minute, id, nanos, tokens, end of the hold, then the limits.
+# ARGV: now, tokens per minute or -1, life of the minute, id, nanos, most nanos, tokens, end of the hold, then
+# the limits. Returns, beside what _BEGIN does, what is held.
 _RESERVE = (
     _FREE
     + """
 local tokens = tonumber(redis.call('HGET', KEYS[1], 'tokens') or '0')
-if tonumber(ARGV[2]) >= 0 and tokens + tonumber(ARGV[6]) > tonumber(ARGV[2]) then return {'tokens', 0} end
+if tonumber(ARGV[2]) >= 0 and tokens + tonumber(ARGV[7]) > tonumber(ARGV[2]) then return {'tokens', 0} end
+local least = tonumber(ARGV[5])
+local hold = math.max(least, tonumber(ARGV[6]))
 for place = 4, #KEYS do
   local spent = redis.call('GET', KEYS[place])
   if not spent then return {'unknown', place - 4} end
-  if tonumber(ARGV[place + 4]) - tonumber(spent) - held < tonumber(ARGV[5]) then
-    return {'spent', place - 4}
-  end
+  local rest = tonumber(ARGV[place + 5]) - tonumber(spent) - held
+  if rest < least then return {'spent', place - 4} end
+  hold = math.min(hold, math.max(least, math.floor(rest / 2)))
 end
-redis.call('HINCRBY', KEYS[1], 'tokens', ARGV[6])
+redis.call('HINCRBY', KEYS[1], 'tokens', ARGV[7])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
-if tonumber(ARGV[5]) > 0 then
-  redis.call('HSET', KEYS[2], ARGV[4], ARGV[5])
-  redis.call('ZADD', KEYS[3], ARGV[7], ARGV[4])
-end
-return {'held', 0}
+redis.call('HSET', KEYS[2], ARGV[4], string.format('%d', hold))
+redis.call('ZADD', KEYS[3], ARGV[8], ARGV[4])
+return {'held', hold}
 """
 )
-# ARGV: id, nanos, tokens to add to the minute (may be negative).
+# ARGV: id, nanos, tokens to add to the minute (may be negative), 1 = it was tried before. Once the hold is
+# gone, such a charge has been made.
 _SETTLE = """
+local was_held = redis.call('ZREM', KEYS[3], ARGV[1])
 redis.call('HDEL', KEYS[2], ARGV[1])
-redis.call('ZREM', KEYS[3], ARGV[1])
+if ARGV[4] == '1' and was_held == 0 then return 0 end
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HINCRBY', KEYS[1], 'tokens', ARGV[3]) end
 for place = 4, #KEYS do
   if redis.call('EXISTS', KEYS[place]) == 1 then redis.call('INCRBY', KEYS[place], ARGV[2]) end
@@ -118,7 +121,7 @@ class RedisMeter:
         self._reserve = self._redis.register_script(_RESERVE)
         self._settle = self._redis.register_script(_SETTLE)
 
-    async def begin(self, key: VirtualKey, at: float) -> int | None:
+    async def begin(self, key: VirtualKey, at: float) -> Left | None:
         """See ``Meter.begin``."""
         terms = key.terms
         args = [
@@ -128,24 +131,36 @@ class RedisMeter:
             2 * MINUTE_S,
             *(to_nanos(budget.usd) for budget in terms.budgets),
         ]
-        left = await self._run(self._begin, key, at, args)
-        return None if left < 0 else left
+        tightest, *left = await self._run(self._begin, key, at, args)
+        return None if tightest < 0 else Left(left[0], terms.budgets[tightest])
 
-    async def reserve(self, key: VirtualKey, at: float, nanos: int, tokens: int) -> Reservation:
+    async def reserve(
+        self, key: VirtualKey, at: float, nanos: int, tokens: int, most_nanos: int = 0
+    ) -> Reservation:
         """See ``Meter.reserve``."""
-        held = Reservation(secrets.token_hex(8), key.key_id, at, nanos, tokens)
-        limit = key.terms.tokens_per_minute
-        args = [at, -1 if limit is None else limit, 2 * MINUTE_S, held.id, nanos, tokens, at + _HOLD_S]
-        await self._run(
-            self._reserve, key, at, [*args, *(to_nanos(budget.usd) for budget in key.terms.budgets)]
-        )
-        return held
+        name, limit = secrets.token_hex(8), key.terms.tokens_per_minute
+        args = [
+            at,
+            -1 if limit is None else limit,
+            2 * MINUTE_S,
+            name,
+            nanos,
+            most_nanos,
+            tokens,
+            at + HOLD_S,
+        ]
+        limits = (to_nanos(budget.usd) for budget in key.terms.budgets)
+        (held,) = await self._run(self._reserve, key, at, [*args, *limits])
+        return Reservation(name, key.key_id, at, held, tokens)
 
-    async def settle(self, key: VirtualKey, held: Reservation, nanos: int, tokens: int) -> None:
+    async def settle(
+        self, key: VirtualKey, held: Reservation, nanos: int, tokens: int, *, again: bool = False
+    ) -> None:
         """See ``Meter.settle``."""
         # Every counter that there is, once: a budget that is lifted for a while must know of it afterwards.
         places = self._places(key, held.at, PERIODS)
-        await self._called(self._settle(keys=places, args=[held.id, nanos, tokens - held.tokens]))
+        args: list[str | int] = [held.id, nanos, tokens - held.tokens, int(again)]
+        await self._called(self._settle(keys=places, args=args))
 
     async def spent(self, key: VirtualKey, budget: Budget, at: float) -> int:
         """See ``Meter.spent``."""
@@ -160,24 +175,24 @@ class RedisMeter:
         """Close the connections."""
         await self._redis.aclose()
 
-    async def _run(self, script: Any, key: VirtualKey, at: float, args: list[Any]) -> int:
+    async def _run(self, script: Any, key: VirtualKey, at: float, args: list[Any]) -> list[int]:
         budgets = key.terms.budgets
         for _ in range(len(budgets) + 1):
-            what, number = await self._called(
+            what, *numbers = await self._called(
                 script(keys=self._places(key, at, [budget.period for budget in budgets]), args=args)
             )
             if what != b"unknown":
                 break
-            await self._fill(key, budgets[number], at)
+            await self._fill(key, budgets[numbers[0]], at)
         else:
             raise HerdwiseError("Redis forgets what it is told.", remedy="Look at its maxmemory-policy.")
         if what == b"spent":
-            raise out_of_budget(key, budgets[number], at)
+            raise out_of_budget(key, budgets[numbers[0]], at)
         if what == b"requests":
             raise too_many(key, at, "requests", key.terms.requests_per_minute or 0)
         if what == b"tokens":
             raise too_many(key, at, "tokens", key.terms.tokens_per_minute or 0)
-        return int(number)
+        return [int(number) for number in numbers]
 
     async def _fill(self, key: VirtualKey, budget: Budget, at: float) -> None:
         """Set a counter from the ledger, unless another gateway has done so."""
