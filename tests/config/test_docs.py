@@ -46,6 +46,8 @@ def test_every_key_is_explained(page):
         ("server", tree.ServerNode),
         ("server", tree.BreakerNode),
         ("ledger", tree.LedgerNode),
+        ("cache", tree.CacheNode),
+        ("telemetry", tree.TelemetryNode),
     ],
 )
 def test_the_defaults_on_the_page_are_the_defaults_in_code(page, heading, node):

@@ -25,7 +25,11 @@ async def test_the_document_and_the_routes_are_the_same(endpoint: Any) -> None:
     async def reload() -> dict[str, Any]:
         return {}
 
-    routes: list[Route] = [*cold.routes(), *AdminEndpoints(admission, reload).routes()]
+    async def clear_cache() -> None:
+        return
+
+    admin = AdminEndpoints(admission, reload, clear_cache)
+    routes: list[Route] = [*cold.routes(), *admin.routes()]
     served = {
         (route.path.replace(":path}", "}"), method.lower())
         for route in routes

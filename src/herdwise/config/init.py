@@ -148,6 +148,28 @@ ledger:
   #enabled: true
   #url: sqlite:///herdwise.db       # any SQLAlchemy URL; a relative file lies beside this one
   #store_texts: true                # prompts and answers; needed to learn from what was served
+  #keep_texts_days: 30              # erased afterwards; kept for good unless given
+  #keep_days: 365                   # decisions are deleted afterwards; kept for good unless given
+
+# Answers that are given again: docs/cache.md says what that risks.
+cache:
+  #kind: exact                      # to the same request; or semantic: to one alike
+  #store: memory                    # or redis
+  #url: redis://127.0.0.1:6379/1    # that of state: unless given
+  #ttl_s: 3600
+  #max_entries: 100000
+  #max_mb: 64
+  #shared: false                    # whether one client may be given another's answers
+  #only_deterministic: false        # only requests with temperature 0 or a seed
+  #similarity: 0.95                 # kind semantic
+
+# Traces for an OpenTelemetry collector (OTLP over HTTP).
+telemetry:
+  #endpoint: http://127.0.0.1:4318
+  #headers: {x-team: routing}
+  #sample_ratio: 1
+  #service_name: herdwise
+  #record_texts: false              # prompts and answers in the spans
 
 #state:
   #url: redis://127.0.0.1:6379/0    # Redis or Valkey, where several gateways share one ledger

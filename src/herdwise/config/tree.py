@@ -226,6 +226,32 @@ class LedgerNode(Node, frozen=True):
     # A database URL may carry a password.
     url: Secret = Secret("sqlite:///herdwise.db")
     store_texts: bool = True
+    keep_texts_days: Positive | None = None
+    keep_days: Positive | None = None
+
+
+class CacheNode(Node, frozen=True):
+    """Answers that are given again (docs/cache.md); off unless a kind is chosen."""
+
+    kind: Literal["none", "exact", "semantic"] = "none"
+    store: Literal["memory", "redis"] = "memory"
+    url: Secret | None = None
+    ttl_s: Positive = 3600.0
+    max_entries: Count = 100_000
+    max_mb: Positive = 64.0
+    shared: bool = False
+    only_deterministic: bool = False
+    similarity: Annotated[float, Meta(gt=0, le=1)] = 0.95
+
+
+class TelemetryNode(Node, frozen=True):
+    """Traces for an OpenTelemetry collector, by OTLP over HTTP; off without an endpoint."""
+
+    endpoint: str | None = None
+    headers: dict[str, Secret] = {}
+    sample_ratio: Fraction = 1.0
+    service_name: str = "herdwise"
+    record_texts: bool = False
 
 
 class Config(Node, frozen=True):
@@ -239,3 +265,5 @@ class Config(Node, frozen=True):
     server: ServerNode = ServerNode()
     ledger: LedgerNode = LedgerNode()
     state: StateNode = StateNode()
+    cache: CacheNode = CacheNode()
+    telemetry: TelemetryNode = TelemetryNode()

@@ -21,8 +21,10 @@ from herdwise.routing.base import POLICIES, Policy
 if TYPE_CHECKING:
     from herdwise.routing.declared import DeclaredRouter
     from herdwise.routing.router import Router
+    from herdwise.serving.cache_store import CacheSettings
     from herdwise.serving.ledger import Ledger
     from herdwise.serving.service import Service, Settings
+    from herdwise.serving.telemetry_settings import TelemetrySettings
 
 #: A request without peculiarities: goals that refuse it would refuse every one.
 PLAIN = Query("Hello")
@@ -182,10 +184,55 @@ def build_settings(config: Config) -> Settings:
         **stated,
         max_body_bytes=int(server.max_body_mb * 2**20),
         store_texts=config.ledger.store_texts,
+        keep_texts_days=config.ledger.keep_texts_days,
+        keep_days=config.ledger.keep_days,
+        cache=_cache(config),
+        cache_url=_cache_url(config),
+        telemetry=_telemetry(config),
         state_url=None if config.state.url is None else config.state.url.reveal(),
     )
     check_bind(settings.host, settings.keys)
     return settings
+
+
+def _cache(config: Config) -> CacheSettings:
+    from herdwise.serving.cache_store import CacheSettings
+
+    node = config.cache
+    stated = {f.name: getattr(node, f.name) for f in fields(CacheSettings) if hasattr(node, f.name)}
+    return CacheSettings(**stated, max_bytes=int(node.max_mb * 2**20))
+
+
+def _cache_url(config: Config) -> str | None:
+    """Where the cache is, when it is not in memory.
+
+    Raises:
+        ConfigError: when nobody says where Redis is.
+    """
+    if config.cache.store == "memory":
+        return None
+    url = config.cache.url or config.state.url
+    if url is None:
+        raise ConfigError(
+            "cache.store is redis, and nobody says where it is.", remedy="Set cache.url or state.url."
+        )
+    return url.reveal()
+
+
+def _telemetry(config: Config) -> TelemetrySettings | None:
+    from herdwise.serving.telemetry_settings import TelemetrySettings
+
+    node = config.telemetry
+    if node.endpoint is None:
+        return None
+    headers = {name: value.reveal() for name, value in node.headers.items()}
+    return TelemetrySettings(
+        endpoint=node.endpoint,
+        headers=headers,
+        sample_ratio=node.sample_ratio,
+        service_name=node.service_name,
+        record_texts=node.record_texts,
+    )
 
 
 def build_service(config: Config, kept: Mapping[str, Backend] | None = None) -> Service:

@@ -50,10 +50,16 @@ class AdminEndpoints:
     Args:
         admission: knows the admin key.
         reload: reads the config anew, and tells what came of it as JSON values.
+        clear_cache: forgets all answers that are kept.
     """
 
-    def __init__(self, admission: Admission, reload: Callable[[], Awaitable[Mapping[str, Any]]]) -> None:
-        self._admission, self._reload = admission, reload
+    def __init__(
+        self,
+        admission: Admission,
+        reload: Callable[[], Awaitable[Mapping[str, Any]]],
+        clear_cache: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._admission, self._reload, self._clear_cache = admission, reload, clear_cache
 
     def routes(self) -> list[Route]:
         """Their paths."""
@@ -62,6 +68,7 @@ class AdminEndpoints:
             Route("/admin/v1/keys", self._guarded(self.create), methods=["POST"]),
             Route("/admin/v1/keys", self._guarded(self.list), methods=["GET"]),
             Route("/admin/v1/reload", self.reload, methods=["POST"]),
+            Route("/admin/v1/cache", self.clear_cache, methods=["DELETE"]),
             Route(one, self._guarded(self.show), methods=["GET"]),
             Route(one, self._guarded(self.change), methods=["PATCH"]),
             Route(one, self._guarded(self.revoke), methods=["DELETE"]),
@@ -88,6 +95,16 @@ class AdminEndpoints:
         except HerdwiseError as error:
             told = from_exception(error)
             return _json(told.body, told.status, dict(told.headers))
+
+    async def clear_cache(self, request: Request) -> Response:
+        """Forget all answers that are kept."""
+        try:
+            self._admission.check_admin(dict(request.scope["headers"]))
+        except HerdwiseError as error:
+            told = from_exception(error)
+            return _json(told.body, told.status, dict(told.headers))
+        await self._clear_cache()
+        return _json({"object": "cache", "cleared": True})
 
     async def create(self, request: Request, ring: Keyring, meter: Meter) -> Any:
         """Make a key; its secret is told here and never again."""

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from herdwise.core.errors import ConfigError
 from herdwise.serving.admin import AdminEndpoints
 from herdwise.serving.admission import Admission
+from herdwise.serving.cache import Cache, CacheStores
 from herdwise.serving.chat import ChatEndpoint
 from herdwise.serving.console import console_routes
 from herdwise.serving.dispatch import Dispatcher
@@ -58,6 +59,7 @@ class App:
         settings = service.settings
         self._admission = Admission(settings.api_keys, settings.admin_key, settings.state_url)
         self._metrics = Metrics()
+        self._stores = CacheStores(settings.cache, settings.cache_url, self._metrics)
         self.reloading = Reloading(
             service,
             self._admission,
@@ -86,16 +88,18 @@ class App:
             self.reloading.draining = True
             await self.reloading.stop()
             await self._admission.close()
+            await self._stores.close()
             if self._ledger is not None:
                 await asyncio.to_thread(self._ledger.close)
 
     def _assemble(self, service: Service, dispatcher: Dispatcher) -> ASGIApp:
         admission, metrics = self._admission, self._metrics
-        hot = {api.path: ChatEndpoint(service, dispatcher, api(), admission, metrics) for api in APIS}
+        cache = None if service.settings.cache.kind == "none" else Cache(service, self._stores)
+        hot = {api.path: ChatEndpoint(service, dispatcher, api(), admission, metrics, cache) for api in APIS}
         cold = Starlette(
             routes=[
                 *Endpoints(service, dispatcher, admission, metrics, lambda: self.reloading.draining).routes(),
-                *AdminEndpoints(admission, self._reload).routes(),
+                *AdminEndpoints(admission, self._reload, self._stores.clear).routes(),
                 *(console_routes() if service.settings.console else ()),
             ],
             exception_handlers={HTTPException: _http_error, Exception: _any_error},

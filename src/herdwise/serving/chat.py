@@ -15,10 +15,11 @@ from herdwise.core.errors import HerdwiseError, NoCandidateError, RequestError
 from herdwise.routing.base import Situation, Thread
 from herdwise.serving.access import read_body
 from herdwise.serving.admission import Admission, Client
+from herdwise.serving.cache import Again, Cache, Keeping, Looked, cached_course
 from herdwise.serving.course import Course, decision_ids
 from herdwise.serving.direct import Direct, direct_situation
 from herdwise.serving.dispatch import Dispatcher
-from herdwise.serving.exchange import Exchange, Headers, send_error
+from herdwise.serving.exchange import Carrier, Exchange, Headers, send_error
 from herdwise.serving.metrics import Metrics
 from herdwise.serving.service import Service
 from herdwise.serving.terms import Pass, check_terms, expected, too_dear, within
@@ -39,9 +40,15 @@ class ChatEndpoint:
     """Reads a request of one API, has it carried out, and sends what comes of it."""
 
     def __init__(
-        self, service: Service, dispatcher: Dispatcher, api: Api, admission: Admission, metrics: Metrics
+        self,
+        service: Service,
+        dispatcher: Dispatcher,
+        api: Api,
+        admission: Admission,
+        metrics: Metrics,
+        cache: Cache | None = None,
     ) -> None:
-        self._service, self._dispatcher, self._api = service, dispatcher, api
+        self._service, self._dispatcher, self._api, self._cache = service, dispatcher, api, cache
         self._admission, self._metrics = admission, metrics
         self._ids = decision_ids()
 
@@ -87,9 +94,20 @@ class ChatEndpoint:
             admitted = await self._admission.begin(client)
             if admitted is not None:
                 check_terms(admitted.key, request.policy, request.candidate)
+            looked = None if self._cache is None else await self._cache.look(request, client, headers)
+            again = looked is not None and looked.answer is not None
+            if admitted is not None and not again:
                 request = replace(request, goals=within(request.goals, admitted, self._service.ranker.herd))
+            carrier: Carrier = self._dispatcher
             try:
-                course = await self._begin(request, headers, started_at, client)
+                if looked is None or self._cache is None:
+                    course = await self._begin(request, headers, started_at, client)
+                elif again:
+                    course, carrier = self._again(looked, request, headers, started_at, client)
+                else:
+                    course = await self._begin(request, headers, started_at, client)
+                    course.cached = looked.note()
+                    carrier = Keeping(self._cache, looked, self._dispatcher)
             except NoCandidateError as error:
                 raise too_dear(admitted, error) or error from None
 
@@ -98,10 +116,11 @@ class ChatEndpoint:
                     await self._admission.settle(admitted, course)
 
             exchange = Exchange(
-                self._service, self._dispatcher, self._api, self._metrics, request, course, send, settle
+                self._service, carrier, self._api, self._metrics, request, course, send, settle
             )
             if admitted is not None:  # last, so that nothing can fail between it and its settlement
                 course.created_at = admitted.at  # the meter's period is the ledger's
+            if admitted is not None and not again:  # what the cache gives costs nothing
                 await self._reserve(admitted, request, course)
         except HerdwiseError as error:
             await self._refuse(send, error)
@@ -157,6 +176,20 @@ class ChatEndpoint:
             scope=scope,
             key_id=None if client.key is None else client.key.key_id,
         )
+
+    def _again(
+        self,
+        looked: Looked,
+        request: ChatRequest,
+        headers: Mapping[bytes, bytes],
+        started_at: float,
+        client: Client,
+    ) -> tuple[Course, Carrier]:
+        """The course of a request whose answer the cache has, and who carries it out."""
+        herd = self._service.ranker.herd
+        course = cached_course(looked, request, client, herd, next(self._ids), started_at)
+        course.session = headers.get(b"x-herdwise-session")
+        return course, Again(looked, self._dispatcher)
 
     def _in_thread(
         self, situation: Situation, request: ChatRequest, session: bytes | None, scope: bytes

@@ -146,6 +146,7 @@ class Course:
         session: the conversation's name, where the client gave one.
         scope: whose conversations: a digest of the client's key.
         key_id: the virtual key that it is charged to.
+        cached: what the cache said to it (see ``cache.Looked.note``); None = there is none.
         deadline_at: ``time.perf_counter()`` when its time runs out, once it is being carried out.
     """
 
@@ -175,9 +176,15 @@ class Course:
     waiting_since: float | None = None
     ended_at: float | None = None
     deadline_at: float | None = None
+    cached: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         self.belief = self.situation.belief
+
+    @property
+    def cached_from(self) -> str | None:
+        """The decision whose answer was given again; None = this one's own was given."""
+        return None if self.cached is None else self.cached.get("decision_id")
 
     @property
     def calls(self) -> int:
@@ -359,7 +366,7 @@ class Course:
             status=self.status,
             reason=self.reason or None,
             candidate=self.returned.candidate if self.returned else None,
-            returned_ask=self.returned.number if self.returned else None,
+            returned_ask=self.returned.number if self.returned and self.asks else None,
             streamed=self.stream,
             attempts=len(self.asks),
             cost_usd=self.cost_usd(),
@@ -372,6 +379,7 @@ class Course:
             tools=_json(query.tools) if store_texts and query.tools else None,
             key_id=self.key_id,
             charged_usd=self._charged_usd(),
+            cached_from=self.cached_from,
             asks=[self._ask_record(ask, store_texts=store_texts) for ask in self.asks],
         )
 

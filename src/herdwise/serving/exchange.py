@@ -6,17 +6,19 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from starlette.types import Message, Receive, Send
 
 from herdwise.core.completion import Chunk
 from herdwise.core.errors import BackendError, HerdwiseError, TimeoutError_
+from herdwise.routing.base import Policy
 from herdwise.serving.asking import ClientGoneError
+from herdwise.serving.cache_answer import cache_headers
 from herdwise.serving.course import Course, LiveAsk
 from herdwise.serving.direct import Direct
-from herdwise.serving.dispatch import Dispatcher
+from herdwise.serving.dispatch import Deliver
 from herdwise.serving.explanation import explanation
 from herdwise.serving.metrics import CLIENT_GONE, Metrics
 from herdwise.serving.service import Service
@@ -35,13 +37,20 @@ _ENDING = wire_error("the endpoint is about to end; ask again.", status=503, cod
 Headers = list[tuple[bytes, bytes]]
 
 
+class Carrier(Protocol):
+    """Carries out a course: the Dispatcher, or who stands in its place."""
+
+    async def carry_out(self, course: Course, policy: Policy, deliver: Deliver) -> None:
+        """See ``Dispatcher.carry_out``."""
+
+
 class Exchange:
     """One request that is being carried out, and its reply."""
 
     def __init__(
         self,
         service: Service,
-        dispatcher: Dispatcher,
+        dispatcher: Carrier,
         api: Api,
         metrics: Metrics,
         request: ChatRequest,
@@ -218,6 +227,8 @@ class Exchange:
             (b"x-herdwise-overhead-ms", f"{course.overhead_s() * 1000:.3f}".encode()),
             (b"x-herdwise-cost-usd", cost.encode()),
         ]
+        if course.cached is not None:
+            headers += cache_headers(course.cached)
         if candidate is not None:
             headers.append((b"x-herdwise-candidate", _header(candidate)))
         return headers

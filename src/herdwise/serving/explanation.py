@@ -53,7 +53,9 @@ def explanation(course: Course, ranker: Ranker) -> dict[str, Any]:
     if course.belief is not None:
         # None stands for "none of those said"; JSON keys are texts.
         told["posterior"] = {v: p for v, p in course.belief.posterior().items() if v is not None}
-    if course.origin != "none":
+    if course.cached is not None:
+        told["cache"] = dict(course.cached)
+    if course.origin not in {"none", "cache"}:
         situation = course.situation
         try:
             near = tuple(ranker.explain(situation.query, NEIGHBOURS))

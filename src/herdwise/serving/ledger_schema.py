@@ -13,7 +13,7 @@ from herdwise.serving.ledger_tables import METADATA
 logger = logging.getLogger(__name__)
 
 #: Every revision in ``migrations/versions``, in order. The last is what this herdwise works with.
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 HEAD = REVISIONS[-1]
 
 _VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))

@@ -49,6 +49,7 @@ DECISIONS = Table(
     Column("tools", Text),
     Column("key_id", String),
     Column("charged_usd", Float),
+    Column("cached_from", String),
     Index("ix_decisions_key_id_created_at", "key_id", "created_at"),
 )
 

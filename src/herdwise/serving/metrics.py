@@ -181,6 +181,12 @@ class Metrics:
         """Add a number that is read when somebody asks."""
         self._parts.append(Gauge(name, told, labels, values))
 
+    def counter(self, name: str, told: str, labels: _Labels) -> Counter:
+        """Add a number that only grows; whoever counts holds it."""
+        made = Counter(name, told, labels)
+        self._parts.append(made)
+        return made
+
     def undecided(self, api: str, status: int) -> None:
         """A request ended without a decision: it was refused before, or calls for none."""
         self._requests.add((api, "none", str(status)))

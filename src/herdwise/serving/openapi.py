@@ -173,6 +173,7 @@ _PATHS: dict[str, dict[str, Any]] = {
     "/admin/v1/reload": {
         "post": _operation("Reads config and router anew; a bad config is refused (422).", admin=True)
     },
+    "/admin/v1/cache": {"delete": _operation("Forgets all answers that the cache keeps.", admin=True)},
     "/console/examples.json": {"get": _operation("Queries that the console page at / offers.")},
     "/metrics": {"get": _operation("What was counted, for Prometheus.", text=True)},
     "/healthz": {"get": _operation("The process is alive.", keyed=False)},

@@ -83,6 +83,7 @@ class DecisionRecord:
         key_id: the virtual key that it was asked with.
         charged_usd: what it takes off that key's budgets: its cost, with what was predicted for asks whose
             cost nobody stated.
+        cached_from: the decision whose answer was given again; None = the answer is its own.
     """
 
     query_id: str
@@ -106,6 +107,7 @@ class DecisionRecord:
     tools: str | None = None
     key_id: str | None = None
     charged_usd: float | None = None
+    cached_from: str | None = None
     asks: list[AskRecord] = field(default_factory=list)
 
     @property

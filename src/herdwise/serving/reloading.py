@@ -26,7 +26,13 @@ Rebuild = Callable[[Service], Service]
 #: How long requests may take to end once they have been cancelled.
 _END_S = 5.0
 #: Settings that hold until the process ends: key of the config -> field of Settings.
-_FIXED = {"server.host": "host", "server.port": "port", "state.url": "state_url"}
+_FIXED = {
+    "server.host": "host",
+    "server.port": "port",
+    "state.url": "state_url",
+    "cache.url": "cache_url",
+    "telemetry": "telemetry",
+}
 
 
 @dataclass(slots=True, eq=False)

@@ -12,8 +12,10 @@ from herdwise.core.decision import Goals
 from herdwise.core.errors import ConfigError
 from herdwise.routing.base import Policy
 from herdwise.routing.ranker import Ranker
+from herdwise.serving.cache_store import CacheSettings
 from herdwise.serving.health import BreakerSettings
 from herdwise.serving.retrying import RetrySettings
+from herdwise.serving.telemetry_settings import TelemetrySettings
 
 if TYPE_CHECKING:
     from herdwise.serving.ledger import Ledger
@@ -32,6 +34,8 @@ class Settings:
         explain_by_default: whether answers carry the ``herdwise`` object unasked.
         max_body_bytes: longest request body.
         store_texts: whether prompts and answers go to the ledger (needed to export and learn from it).
+        keep_texts_days: after which prompts and answers are erased from the ledger; None = never.
+        keep_days: after which decisions are deleted from it; None = never.
         request_timeout_s: for the whole request, all asks together.
         max_attempts: most asks that one request may start.
         max_open_requests: worked on at a time; more wait.
@@ -44,6 +48,9 @@ class Settings:
             question gives, before a policy that consults goes by them.
         breaker: when a candidate that fails is left alone.
         retry: when one that failed is asked again in the same request.
+        cache: which answers are given again.
+        cache_url: Redis or Valkey that holds them; None = this process's memory does.
+        telemetry: where traces go; None = nowhere.
         console: whether ``/`` is a page that asks and shows why.
         console_examples: queries that the page offers.
         log_format: one line of text, or one JSON object, per event.
@@ -59,6 +66,8 @@ class Settings:
     explain_by_default: bool = False
     max_body_bytes: int = 32 * 1024 * 1024
     store_texts: bool = True
+    keep_texts_days: float | None = None
+    keep_days: float | None = None
     request_timeout_s: float = 600.0
     max_attempts: int = 16
     max_open_requests: int = 4000
@@ -71,6 +80,9 @@ class Settings:
     run_code_tests: bool = False
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     retry: RetrySettings = field(default_factory=RetrySettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    cache_url: str | None = None
+    telemetry: TelemetrySettings | None = None
     console: bool = True
     console_examples: tuple[str, ...] = ()
     log_format: Literal["text", "json"] = "text"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -28,6 +28,8 @@ _Weight = Annotated[float, Meta(ge=0, le=1e12)]
 _Limit = Annotated[float, Meta(gt=0)] | None | UnsetType
 _Fraction = Annotated[float, Meta(ge=0, le=1)]
 _Probability = Annotated[float, Meta(ge=LEAST_PROBABILITY, le=MOST_PROBABILITY)]
+#: Of the cache: use it; ask anew and keep the answer; take an answer but keep none; leave it out.
+_CacheUse = Literal["use", "refresh", "read", "off"]
 
 
 class Prefer(msgspec.Struct, forbid_unknown_fields=True):
@@ -67,6 +69,7 @@ class RequestGoals(msgspec.Struct, forbid_unknown_fields=True):
     candidates: list[str] | UnsetType | None = UNSET
     prefer: Prefer | UnsetType = UNSET
     policy: str | UnsetType = UNSET
+    cache: _CacheUse | UnsetType = UNSET
 
 
 _GOALS = (
@@ -147,7 +150,7 @@ def merged(base: Goals, herd: Herd, *given: RequestGoals) -> tuple[Goals, dict[s
     told: dict[str, Any] = {}
     wishes: dict[str, Any] = {}
     for goals in given:
-        for name in (*_GOALS, *_CONSTRAINTS, *_SETS, "policy"):
+        for name in (*_GOALS, *_CONSTRAINTS, *_SETS, "policy", "cache"):
             value = getattr(goals, name)
             if value is not UNSET:
                 told[name] = value
@@ -157,8 +160,8 @@ def merged(base: Goals, herd: Herd, *given: RequestGoals) -> tuple[Goals, dict[s
                 if value is not UNSET:
                     wishes[wish] = value
     policy = told.pop("policy", None)
-    if not told and not wishes:
-        return base, {}, policy
+    if not wishes and told.keys() <= {"cache"}:
+        return base, told, policy
     for name in (*(told.get("candidates") or ()), *([told["generalist"]] if told.get("generalist") else ())):
         if name not in herd:
             field = "generalist" if name == told.get("generalist") else "candidates"
