@@ -19,6 +19,22 @@ logger = logging.getLogger(__name__)
 
 State = Literal["closed", "open", "half_open"]
 
+
+@dataclass(frozen=True, slots=True)
+class BreakerChange:
+    """What one gateway tells others of a candidate's breaker.
+
+    Args:
+        candidate: its name.
+        open_s: for how long it is left alone from now on; None = it answers again.
+        rate_limited: whether the upstream itself said for how long.
+    """
+
+    candidate: str
+    open_s: float | None
+    rate_limited: bool = False
+
+
 #: How long a backend may take to prove that it is alive.
 PROBE_S = 3.0
 #: Kinds of failure that say nothing of the candidate's health: ours, or the question's.
@@ -51,6 +67,7 @@ class _Breaker:
     open_until: float | None = None
     trial_until: float | None = None
     unreachable: bool = False
+    hearsay: bool = False
     answered_at: float = 0.0
 
 
@@ -78,6 +95,8 @@ class Breakers:
         self._names, self._clock = tuple(names), clock
         self._of = {name: _Breaker() for name in names}
         self._tripped: set[_Breaker] = set()
+        #: Told of every opening and closing that came of own asks and probes.
+        self.on_change: Callable[[BreakerChange], None] | None = None
 
     def succeed(self, before: Breakers, kept: Iterable[str]) -> None:
         """Go on with another herd's breakers of some candidates; from then on both know the same of them."""
@@ -172,6 +191,34 @@ class Breakers:
             if breaker.open_until is not None:
                 breaker.open_until, breaker.trial_until = self._clock(), None
 
+    def hear(self, change: BreakerChange) -> None:
+        """Another gateway found something out, of a candidate that both reach at the same place.
+
+        What it says holds for ``open_s`` seconds at most, unless the upstream itself said more: after that
+        an ask of our own tells. What we found out ourselves is not undone, but tried at once.
+        """
+        breaker = self._of.get(change.candidate)
+        if breaker is None:
+            return
+        now = self._clock()
+        if change.open_s is None:
+            if breaker.hearsay:
+                self._close(change.candidate, breaker, tell=False)
+            elif breaker.open_until is not None:
+                breaker.open_until, breaker.trial_until = min(now, breaker.open_until), None
+            return
+        limits = self.settings
+        for_s = min(change.open_s, limits.max_open_s if change.rate_limited else limits.open_s)
+        if not change.rate_limited:
+            for_s *= random.uniform(1.0, 1.2)  # who found it out tries first
+        if for_s <= 0 or (breaker.open_until is not None and breaker.open_until >= now + for_s):
+            return
+        if breaker.open_until is None:
+            breaker.hearsay = True
+            logger.warning("candidate %r is left alone for %.1f s, as another found", change.candidate, for_s)
+        breaker.open_until, breaker.trial_until = now + for_s, None
+        self._tripped.add(breaker)
+
     async def watch(self, backends: Mapping[str, Backend]) -> None:
         """Probe without end whoever has not answered for ``probe_s``; cancel to stop."""
         every_s = self.settings.probe_s
@@ -189,11 +236,13 @@ class Breakers:
         for name, health in zip(names, found, strict=True):
             self.found(name, health)
 
-    def _close(self, name: str, breaker: _Breaker) -> None:
+    def _close(self, name: str, breaker: _Breaker, *, tell: bool = True) -> None:
         if breaker.open_until is not None:
             logger.info("candidate %r answers again", name)
             self._tripped.discard(breaker)
-        breaker.failures, breaker.openings, breaker.unreachable = 0, 0, False
+            if tell and self.on_change is not None:
+                self.on_change(BreakerChange(name, None))
+        breaker.failures, breaker.openings, breaker.unreachable, breaker.hearsay = 0, 0, False, False
         breaker.open_until, breaker.answered_at = None, self._clock()
 
     def _open(self, name: str, breaker: _Breaker, after_s: float | None) -> None:
@@ -204,9 +253,11 @@ class Breakers:
         if after_s is not None:
             for_s = min(after_s, limits.max_open_s)
         breaker.openings = min(breaker.openings + 1, 30)
-        breaker.open_until, breaker.trial_until = self._clock() + for_s, None
+        breaker.open_until, breaker.trial_until, breaker.hearsay = self._clock() + for_s, None, False
         self._tripped.add(breaker)
         logger.warning("candidate %r is left alone for %.1f s", name, for_s)
+        if self.on_change is not None:
+            self.on_change(BreakerChange(name, for_s, after_s is not None))
 
 
 async def _probe(backend: Backend) -> Health:

@@ -32,6 +32,8 @@ class Threads:
     ) -> None:
         self._most, self._keep_s, self._clock = most, keep_s, clock
         self._having: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
+        #: Told of every conversation that is noted: its digest and the candidate's name.
+        self.on_note: Callable[[bytes, str], None] | None = None
 
     def __len__(self) -> int:
         return len(self._having)
@@ -65,7 +67,18 @@ class Threads:
     ) -> None:
         """A candidate answered: it has the conversation."""
         key = _digest(scope, messages if session is None else session)
-        self._having[key] = (candidate, self._clock())
+        self._keep(key, candidate, self._clock())
+        if self.on_note is not None:
+            self.on_note(key, candidate)
+
+    def hear(self, key: bytes, candidate: str, age_s: float) -> None:
+        """Another gateway noted a conversation so many seconds ago; what was noted since goes before."""
+        at, known = self._clock() - age_s, self._having.get(key)
+        if age_s < self._keep_s and (known is None or known[1] < at):
+            self._keep(key, candidate, at)
+
+    def _keep(self, key: bytes, candidate: str, at: float) -> None:
+        self._having[key] = (candidate, at)
         self._having.move_to_end(key)
         while len(self._having) > self._most:
             self._having.popitem(last=False)
