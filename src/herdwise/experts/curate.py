@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
@@ -29,23 +29,24 @@ class CurateSettings:
     """How examples are chosen.
 
     Args:
-        max_chars: longest query plus target.
+        max_bytes: longest query plus target, in UTF-8: what an expert's context can hold.
         repeat_similarity: Jaccard similarity from which on two queries repeat each other.
         leak_similarity: the same against evaluation queries; lower, since a leak flatters every figure.
         min_votes: voters that must agree with an example's answer, where there are votes on it.
         min_relevance: P(query is of this kind) by the relevance classifier; None = not asked.
         min_auroc: a classifier that tells the kinds apart worse than this (cross-validated) is not used.
-        drop_unlikely: share of the examples whose answers the scorer finds least likely; 0 = none.
+        min_probability: of an answer under the scorer's model; an answer that it finds less likely than this
+            is dropped.
         source_weights: source -> weight; sources that are not named count 1.
     """
 
-    max_chars: int = 4000
+    max_bytes: int = 4000
     repeat_similarity: float = 0.9
     leak_similarity: float = 0.8
     min_votes: int = 1
     min_relevance: float | None = 0.2
     min_auroc: float = 0.7
-    drop_unlikely: float = 0.0
+    min_probability: float = 0.1
     source_weights: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -99,8 +100,8 @@ def curate(
         of_other_kinds: real queries of other clusters.
         encoder: fitted; without it no classifier is asked.
         votes: what other candidates answered to the examples' queries.
-        score: mean log-probability of each answer under a model that did not learn from it, ``(n,)``; see
-            ``herdwise.experts.supervise``.
+        score: log-probability of each answer under a model that did not learn from it, ``(n,)``, or a bound
+            above it; see ``herdwise.experts.supervise``.
         settings: thresholds.
         seed: of the classifier's folds.
 
@@ -112,7 +113,7 @@ def curate(
     how = settings or CurateSettings()
     chain = _Chain(list(examples))
     chain.drop("empty", _empty)
-    chain.drop("too long", lambda kept: _too_long(kept, how.max_chars))
+    chain.drop("too long", lambda kept: _too_long(kept, how.max_bytes))
     chain.drop("leak", lambda kept: _leaks(kept, held_out, how.leak_similarity))
     chain.drop("contradiction", _contradictions)
     chain.drop("repeat", lambda kept: _repeats(kept, how.repeat_similarity))
@@ -128,8 +129,8 @@ def curate(
         else:
             least = how.min_relevance
             chain.drop("off topic", lambda kept: _off_topic(kept, relevance, least))
-    if score is not None and how.drop_unlikely > 0:
-        chain.drop("unlikely", lambda kept: _unlikely(kept, score(kept), how.drop_unlikely))
+    if score is not None:
+        chain.drop("unlikely", lambda kept: _unlikely(kept, score(kept), how.min_probability))
     return Curated(
         examples=weighted(chain.kept, how.source_weights),
         dropped=chain.dropped,
@@ -170,18 +171,13 @@ def weighted(examples: Sequence[Example], sources: Mapping[str, float]) -> list[
     return [msgspec.structs.replace(e, weight=w * scale) for e, w in left]
 
 
-def with_settings(settings: CurateSettings, **changes: object) -> CurateSettings:
-    """Settings with some changed; None = as they are."""
-    return replace(settings, **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]
-
-
 def _empty(kept: Sequence[Example]) -> dict[int, str]:
     return {i: "" for i, e in enumerate(kept) if not e.query.strip() or not e.answer.strip()}
 
 
 def _too_long(kept: Sequence[Example], most: int) -> dict[int, str]:
-    chars = [len(e.query) + len(e.answer) + len(e.reasoning) for e in kept]
-    return {i: f"{n} characters" for i, n in enumerate(chars) if n > most}
+    sizes = [len(f"{e.query}{e.target(with_reasoning=True)}".encode()) for e in kept]
+    return {i: f"{n} bytes" for i, n in enumerate(sizes) if n > most}
 
 
 def _leaks(kept: Sequence[Example], held_out: Sequence[str], similarity: float) -> dict[int, str]:
@@ -240,8 +236,7 @@ def _off_topic(kept: Sequence[Example], relevance: Relevance, least: float) -> d
     return {int(i): f"P = {p[i]:.2f}" for i in np.flatnonzero(p < least)}
 
 
-def _unlikely(kept: Sequence[Example], scores: np.ndarray, share: float) -> dict[int, str]:
-    if scores.shape != (len(kept),) or not np.isfinite(scores).all():
-        raise InputError(f"a finite score per example is needed, not {scores.shape} for {len(kept)}.")
-    order = np.argsort(scores, kind="stable")
-    return {int(i): f"log-probability {scores[i]:.2f}" for i in order[: int(share * len(kept))]}
+def _unlikely(kept: Sequence[Example], scores: np.ndarray, least: float) -> dict[int, str]:
+    if scores.shape != (len(kept),) or np.isnan(scores).any():
+        raise InputError(f"a score per example is needed, not {scores.shape} for {len(kept)}.")
+    return {int(i): f"P = {np.exp(scores[i]):.3f}" for i in np.flatnonzero(scores < np.log(least))}

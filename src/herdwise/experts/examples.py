@@ -103,6 +103,11 @@ def write_whole(path: Path, content: bytes) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
+def pretty(value: object) -> bytes:
+    """A value as indented JSON, for a file that people read too."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
 def digest_of(examples: Sequence[Example]) -> str:
     """Hex digest: the same examples in the same order give the same one."""
     return hashlib.sha256(msgspec.json.encode(examples)).hexdigest()

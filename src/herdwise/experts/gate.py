@@ -114,6 +114,18 @@ class Trial:
                         ids.append(self.table.query_ids[row])
         return missing
 
+    def measured_on(self, table: OutcomeTable) -> Trial:
+        """The same picks, with what a table knows of the same queries and candidates besides."""
+        rows = [table.query_ids.index(id_) for id_ in self.table.query_ids]
+        known = table.take(np.array(rows, dtype=np.int64))
+        columns = np.array([known.herd.index(name) for name in self.table.herd.names] + [-1])
+        return replace(
+            self,
+            table=known,
+            picks_before=columns[self.picks_before],
+            picks_after=columns[self.picks_after],
+        )
+
 
 def fit_router(
     table: OutcomeTable,
@@ -269,11 +281,13 @@ def decide(
 def _costs(
     trial: Trial, at: np.ndarray, wanted: CostKind | None
 ) -> tuple[CostKind | None, np.ndarray, np.ndarray]:
-    """A kind of cost that is known of all picks, and their costs; None = there is none."""
-    for kind in (wanted,) if wanted is not None else COST_KINDS:
+    """A kind of cost that is known of all picks and not nothing throughout, and their costs."""
+    # Seconds that were taken on another day or machine are no saving: they count only where asked for.
+    kinds: tuple[CostKind, ...] = ("usd", "active_params") if wanted is None else (wanted,)
+    for kind in kinds:
         cost = cost_matrix(trial.table, kind)
         before, after = cost[at, trial.picks_before[at]], cost[at, trial.picks_after[at]]
-        if np.isfinite(before).all() and np.isfinite(after).all():
+        if np.isfinite(before).all() and np.isfinite(after).all() and (before.any() or after.any()):
             return kind, before, after
     return None, np.zeros(0), np.zeros(0)
 

@@ -13,7 +13,10 @@ import msgspec
 
 from herdwise.core.errors import ArtefactError
 from herdwise.core.version import __version__
-from herdwise.experts.examples import write_whole
+from herdwise.experts.examples import pretty, write_whole
+
+#: Figures of a step, and the files or folders that it wrote, within the expert's folder.
+Work = tuple[dict[str, Any], list[Path]]
 
 FORMAT = "herdwise-expert"
 VERSION = 1
@@ -72,15 +75,13 @@ class Manifest:
         """What was done under that name last."""
         return next((step for step in reversed(self.steps) if step.name == name), None)
 
-    def run(
-        self, name: str, inputs: Mapping[str, Any], work: Callable[[], tuple[dict[str, Any], list[Path]]]
-    ) -> tuple[Step, bool]:
+    def run(self, name: str, inputs: Mapping[str, Any], work: Callable[[], Work]) -> tuple[Step, bool]:
         """Do a step, unless it was done with the same inputs and its files are as it left them.
 
         Args:
             name: of the step.
             inputs: JSON values.
-            work: does it; gives figures and the files or folders that it wrote, within the folder.
+            work: does it.
 
         Returns:
             The step, and whether it was done anew.
@@ -124,7 +125,7 @@ class Manifest:
 
     def _write(self) -> None:
         document = _Document(FORMAT, VERSION, self.expert, self.steps)
-        write_whole(self.path, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+        write_whole(self.path, pretty(document))
 
 
 def _read(path: Path, expert: str) -> _Document:

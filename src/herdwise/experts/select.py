@@ -60,6 +60,7 @@ class Weakness:
         cost: mean cost of the best candidate there, in ``cost_kind``; None = unknown.
         cost_kind: "usd" or "active_params".
         reasons: what makes it weak; empty where it is about as good as the rest.
+        query_ids: its queries, the nearest to its centre first.
     """
 
     cluster: int
@@ -78,6 +79,7 @@ class Weakness:
     cost: float | None
     cost_kind: str
     reasons: list[Reason]
+    query_ids: list[str]
 
 
 def find_weaknesses(
@@ -162,6 +164,7 @@ def find_weaknesses(
                 cost=best_cost,
                 cost_kind=cost_kind,
                 reasons=reasons,
+                query_ids=[table.query_ids[rows[i]] for i in nearest],
             )
         )
     return sorted(found, key=lambda w: (-w.lost_quality, w.cluster))

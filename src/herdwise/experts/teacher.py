@@ -113,8 +113,7 @@ class Teacher:
 
     def most_usd(self, messages: Sequence[Mapping[str, Any]]) -> float | None:
         """Most that one ask costs, by its length and ``max_tokens``; None = the price is unknown."""
-        chars = sum(len(str(message.get("content") or "")) for message in messages)
-        return self.candidate.price.cost_usd(math.ceil(chars / CHARS_PER_TOKEN), self._max_tokens)
+        return most_usd(self.candidate, messages, self._max_tokens)
 
     def knows(self, messages: Sequence[Mapping[str, Any]], number: int = 0) -> bool:
         """Whether the journal holds the reply, so that asking costs nothing."""
@@ -178,6 +177,12 @@ class Teacher:
             os.fsync(self._file)
         finally:
             os.close(self._file)
+
+
+def most_usd(candidate: Candidate, messages: Sequence[Mapping[str, Any]], max_tokens: int) -> float | None:
+    """Most that one ask costs, its length estimated; None = the price is unknown."""
+    chars = sum(len(str(message.get("content") or "")) for message in messages)
+    return candidate.price.cost_usd(math.ceil(chars / CHARS_PER_TOKEN), max_tokens)
 
 
 def _lock(file: int, path: Path) -> None:
