@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from herdwise.core.errors import ConfigError
 from herdwise.serving.admin import AdminEndpoints
@@ -105,10 +105,11 @@ class App:
             exception_handlers={HTTPException: _http_error, Exception: _any_error},
         )
         cold.router.redirect_slashes = False
+        kept = _keeping(cold)
 
         async def serve_one(scope: Scope, receive: Receive, send: Send) -> None:
             endpoint = hot.get(scope["path"]) if scope["type"] == "http" else None
-            await (endpoint or cold)(scope, receive, send)
+            await (endpoint or kept)(scope, receive, send)
 
         return serve_one
 
@@ -122,6 +123,18 @@ class App:
             "Requests that are being carried out.",
             (),
             lambda: {(): len(reloading.current.dispatcher.open)},
+        )
+        gauge(
+            "herdwise_waiting_requests",
+            "Requests that wait until fewer are open (server.max_open_requests).",
+            (),
+            lambda: {(): reloading.current.dispatcher.gate.waiting},
+        )
+        gauge(
+            "herdwise_tasks",
+            "Tasks of the event loop.",
+            (),
+            lambda: {(): len(asyncio.all_tasks())},
         )
         gauge(
             "herdwise_breaker_state",
@@ -143,6 +156,30 @@ class App:
             (),
             lambda: {(): ledger.lost},
         )
+
+
+def _keeping(cold: ASGIApp) -> ASGIApp:
+    """Starlette answers an unexpected error with 500 and raises it again; uvicorn then closes the connection.
+
+    Once the error is answered (and logged), the connection is as good as any; only where an answer broke
+    off in its midst, it has to go.
+    """
+
+    async def kept(scope: Scope, receive: Receive, send: Send) -> None:
+        whole = False
+
+        async def noted(message: Message) -> None:
+            nonlocal whole
+            await send(message)
+            whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+        try:
+            await cold(scope, receive, noted)
+        except Exception:
+            if not whole:
+                raise
+
+    return kept
 
 
 def create_app(service: Service) -> ASGIApp:

@@ -39,7 +39,12 @@ class _Closable(Protocol):
 
 
 async def run_ask(
-    ask: LiveAsk, backend: Backend, *, stream: bool, deliver: Callable[[Chunk], Awaitable[None]] | None
+    ask: LiveAsk,
+    backend: Backend,
+    *,
+    stream: bool,
+    deliver: Callable[[Chunk], Awaitable[None]] | None,
+    hold_calls: bool = False,
 ) -> None:
     """Carry out one ask; its end stands in ``ask.status``, ``ask.error`` and ``ask.completion``.
 
@@ -50,6 +55,8 @@ async def run_ask(
             to yet, so that the client gets the upstream's own chunks.
         deliver: takes chunks as they come. Nothing is delivered before the first chunk that says
             something, so that an upstream that fails early, or says nothing, is replaced unseen.
+        hold_calls: whether what text cannot go on from, such as a tool call, is delivered only when it is
+            whole.
 
     Raises:
         asyncio.CancelledError: when it is cancelled; the upstream call is closed.
@@ -58,7 +65,7 @@ async def run_ask(
     ask.begin()
     try:
         if stream:
-            await _stream(ask, backend, deliver)
+            await _stream(ask, backend, deliver, hold_calls)
         else:
             await _complete(ask, backend)
     except BackendError as error:
@@ -88,8 +95,13 @@ async def _complete(ask: LiveAsk, backend: Backend) -> None:
         raise _empty(ask)
 
 
-async def _stream(ask: LiveAsk, backend: Backend, deliver: Callable[[Chunk], Awaitable[None]] | None) -> None:
-    began_at = time.perf_counter()
+async def _stream(
+    ask: LiveAsk,
+    backend: Backend,
+    deliver: Callable[[Chunk], Awaitable[None]] | None,
+    hold_calls: bool = False,
+) -> None:
+    began_at, beyond = time.perf_counter(), False
     chunks: AsyncIterator[Chunk] = backend.stream(ask.body)
     async with aclosing(cast("_Closable", chunks)):
         async for chunk in chunks:
@@ -102,15 +114,22 @@ async def _stream(ask: LiveAsk, backend: Backend, deliver: Callable[[Chunk], Awa
             ask.finish_reason = chunk.finish_reason or ask.finish_reason
             said = _said(chunk.body)
             ask.substance = ask.substance or bool(chunk.text or said)
-            ask.beyond_text = ask.beyond_text or not _BEYOND_TEXT.isdisjoint(said)
-            if deliver is None or not (ask.substance or ask.finish_reason in _SILENT_ENDS):
+            beyond = beyond or not _BEYOND_TEXT.isdisjoint(said)
+            waits = hold_calls and beyond and ask.finish_reason is None
+            if deliver is None or waits or not (ask.substance or ask.finish_reason in _SILENT_ENDS):
                 ask.chunks.append(chunk)
                 continue
+            ask.beyond_text = beyond
             held, ask.chunks = ask.chunks, []
             ask.delivered = True
             for earlier in held:
                 await deliver(earlier)
             await deliver(chunk)
+    if deliver is not None and ask.delivered:
+        held, ask.chunks = ask.chunks, []  # of a call whose end nobody said
+        ask.beyond_text = beyond
+        for earlier in held:
+            await deliver(earlier)
     if not ask.substance and ask.finish_reason not in _SILENT_ENDS:
         raise _empty(ask)
 

@@ -252,7 +252,13 @@ class Dispatcher:
                 await deliver(course, ask, piece)
 
         try:
-            await run_ask(ask, backend, stream=course.stream, deliver=send if ask.deliver else None)
+            await run_ask(
+                ask,
+                backend,
+                stream=course.stream,
+                deliver=send if ask.deliver else None,
+                hold_calls=self._service.settings.hold_tool_calls,
+            )
         finally:
             if trial and ask.status == "cancelled":
                 self.health.abandon(ask.candidate)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import email.utils
+import os
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,15 +43,16 @@ def from_aiohttp(error: Exception, candidate: str) -> BackendError:
         said = " ".join(error.message.split())
         return BadResponseError(f"{who} does not speak HTTP: {said}.", candidate=candidate)
     if isinstance(error, aiohttp.ClientConnectorError):
+        # Messages go to clients, whom addresses do not concern; remedies go to the operator only.
         return UnreachableError(
-            f"{who} cannot be reached at {error.host}:{error.port}: {_reason(error.os_error)}.",
+            f"{who} cannot be reached: {_reason(error.os_error)}.",
             candidate=candidate,
-            remedy="Is it running, and is its base_url right?",
+            remedy=f"Is it running at {error.host}:{error.port}, and is its base_url right?",
         )
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return ConnectError(f"{who} closed the connection without an answer.", candidate=candidate)
     if isinstance(error, aiohttp.InvalidURL):
-        return ConnectError(f"{who}: {error.url!s} is not a URL.", candidate=candidate)
+        return ConnectError(f"{who}: its base_url makes no URL.", candidate=candidate)
     return ConnectError(f"{who}: the connection broke: {_reason(error)}.", candidate=candidate)
 
 
@@ -160,5 +163,13 @@ def _number(text: str | None) -> float | None:
 
 
 def _reason(error: BaseException) -> str:
+    number = getattr(error, "errno", None)
+    if (
+        isinstance(error, OSError)
+        and not isinstance(error, socket.gaierror)
+        and isinstance(number, int)
+        and number > 0
+    ):
+        return os.strerror(number)  # asyncio's own words repeat the address
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text).rstrip(".")
