@@ -258,3 +258,19 @@ def _until(condition: Callable[[], bool], what: str, within_s: float = 60.0) -> 
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not start"
         time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def nano_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny nano model's folder. Its weights are drawn, not learned: it babbles, but the same every time."""
+    import numpy as np
+
+    from herdwise.backends.nano.folder import NanoConfig, write_model
+
+    config = NanoConfig(width=32, layers=2, heads=4, kv_heads=2, hidden=48, max_context=96, words=("hello",))
+    rng = np.random.default_rng(3)
+    tensors = {
+        name: (rng.normal(size=shape) * 0.3 if len(shape) > 1 else rng.normal(1, 0.1, shape)).astype("f4")
+        for name, shape in config.shapes().items()
+    }
+    return write_model(tmp_path_factory.mktemp("nano"), config, tensors, {"what": "drawn weights, for tests"})

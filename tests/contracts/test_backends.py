@@ -13,7 +13,7 @@ from herdwise.backends.recorded import sample_questions
 from herdwise.core.errors import BackendError
 
 #: Backends that this suite knows how to make; a new one must be added, or the first test fails.
-KNOWN = ("anthropic", "any_llm", "ollama", "openai_compatible", "recorded")
+KNOWN = ("anthropic", "any_llm", "embedded", "ollama", "openai_compatible", "recorded")
 
 
 @dataclass
@@ -31,13 +31,15 @@ def test_every_registered_backend_is_walked() -> None:
 
 @pytest.fixture(params=KNOWN)
 async def case(
-    request: pytest.FixtureRequest, faulty_upstream: Any, provider_upstream: Any
+    request: pytest.FixtureRequest, faulty_upstream: Any, provider_upstream: Any, nano_folder: Any
 ) -> AsyncIterator[Case]:
     cls: Any = BACKENDS.get(request.param)
     question = "Hello there"
     if request.param == "recorded":
         question = sample_questions(1)[0]
         able, unable = cls("Yi-34B"), cls("nobody")
+    elif request.param == "embedded":
+        able, unable = cls("test-model", folder=nano_folder), cls("nobody", folder=nano_folder / "none")
     else:
         own = request.param in {"anthropic", "ollama"}
         up = await (provider_upstream(request.param) if own else faulty_upstream())
@@ -100,7 +102,7 @@ async def test_a_failure_is_a_backend_error_that_names_the_candidate(case: Case)
             await call
         assert caught.value.candidate == "nobody"
         assert "'nobody'" in caught.value.message
-        assert caught.value.kind in {"no_record", "upstream_status"}
+        assert caught.value.kind in {"no_record", "upstream_status", "connect_error"}
 
 
 async def test_a_probe_answers_and_does_not_raise(case: Case) -> None:
