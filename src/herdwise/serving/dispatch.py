@@ -63,18 +63,18 @@ class Dispatcher:
         self.open: dict[str, Course] = {} if before is None else before.open
         self.threads: Threads = Threads() if before is None else before.threads
         settings = service.settings
-        bounds = (settings.max_open_requests, settings.max_waiting, settings.max_wait_s)
-        if before is None:
-            self.gate = Gate(*bounds)
-        else:
-            self.gate = before.gate
-            self.gate.change(*bounds)
+        self._bounds = (settings.max_open_requests, settings.max_waiting, settings.max_wait_s)
+        self.gate = Gate(*self._bounds) if before is None else before.gate
         self._agreeing = Agreeing(service.ranker)
         self.health = Breakers(self._herd.names, settings.breaker)
         if before is not None:
             earlier = before._service.backends
             kept = [n for n in before._herd.names if service.backends.get(n) is earlier[n]]
             self.health.succeed(before.health, kept)
+
+    def widen(self) -> None:
+        """From now on this service's bounds hold for the requests of all that share the gate."""
+        self.gate.change(*self._bounds)
 
     async def carry_out(self, course: Course, policy: Policy, deliver: Deliver) -> None:
         """Run one course to its end; no ask of it is under way afterwards.

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Engine, func, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from herdwise.core.candidate import Herd
 from herdwise.core.errors import HerdwiseError
@@ -149,10 +149,16 @@ class Ledger:
 
 def _note(engine: Engine, herd: Herd) -> None:
     with engine.begin() as connection:
-        for candidate in herd:
-            connection.execute(CANDIDATES.delete().where(CANDIDATES.c.candidate == candidate.name))
-            facts = msgspec.json.encode(candidate).decode()
-            connection.execute(CANDIDATES.insert().values(candidate=candidate.name, facts=facts))
+        # In one order everywhere, as several processes may note their herds at the same moment.
+        for candidate in sorted(herd, key=lambda one: one.name):
+            facts, own = msgspec.json.encode(candidate).decode(), CANDIDATES.c.candidate == candidate.name
+            if connection.execute(CANDIDATES.update().where(own).values(facts=facts)).rowcount:
+                continue
+            try:
+                with connection.begin_nested():
+                    connection.execute(CANDIDATES.insert().values(candidate=candidate.name, facts=facts))
+            except IntegrityError:  # another process was a moment faster
+                connection.execute(CANDIDATES.update().where(own).values(facts=facts))
 
 
 def _charged(engine: Engine, key_id: str, since: float) -> int:

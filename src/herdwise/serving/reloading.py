@@ -88,6 +88,7 @@ class Reloading:
         self._retired: list[Generation] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
+        self._prepared: tuple[Generation, list[str]] | None = None
         self._all_ended: asyncio.Event | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,12 +118,24 @@ class Reloading:
                     await self._all_ended.wait()
             except TimeoutError:
                 logger.error("%d requests did not end", self._n_open())
+        self.abandon()
         for generation in (*self._retired, self.current):
             self._retire(generation)
         await asyncio.gather(*self._closing)
 
     async def reload(self) -> dict[str, Any]:
         """Read the config anew and go by it; what came of it, as JSON values.
+
+        Raises:
+            RequestError: as ``prepare``.
+            HerdwiseError: as ``prepare``.
+        """
+        async with self._lock:
+            await self.prepare()
+            return self.commit()
+
+    async def prepare(self) -> None:
+        """Read the config anew and build all that it takes; ``commit`` goes by it, ``abandon`` drops it.
 
         Raises:
             RequestError: 422 when the new config cannot be served (the old one goes on), 501 when there
@@ -133,28 +146,58 @@ class Reloading:
             raise RequestError(
                 "this endpoint was not started from a config file.", status=501, code="no_config"
             )
-        async with self._lock:
-            self._check_staying()
-            try:
-                told = await self._replace(self._rebuild)
-            except RequestError:
-                raise
-            except Exception as error:
-                self._metrics.reloads.add(("refused",))
-                if isinstance(error, HerdwiseError):
-                    logger.error("the new config is refused, the old one goes on: %s", error)
-                    raise RequestError(str(error), status=422, code="config_refused") from error
-                logger.exception("the new config could not be read, the old one goes on")
-                raise HerdwiseError(
-                    "the new config could not be read; the server's log says more."
-                ) from error
-            self._metrics.reloads.add(("done",))
-            logger.info("reloaded: %d candidates", len(told["candidates"]))
-            for key in told["needs_restart"]:
-                logger.warning("%s has changed; that takes effect after a restart", key)
-            return told
+        self.abandon()
+        self._check_staying()
+        try:
+            self._prepared = await self._build(self._rebuild)
+        except RequestError:
+            raise
+        except Exception as error:
+            self._metrics.reloads.add(("refused",))
+            if isinstance(error, HerdwiseError):
+                logger.error("the new config is refused, the old one goes on: %s", error)
+                raise RequestError(str(error), status=422, code="config_refused") from error
+            logger.exception("the new config could not be read, the old one goes on")
+            raise HerdwiseError("the new config could not be read; the server's log says more.") from error
 
-    async def _replace(self, rebuild: Rebuild) -> dict[str, Any]:
+    def abandon(self) -> None:
+        """Drop what was prepared, if anything was."""
+        if self._prepared is not None:
+            generation, self._prepared = self._prepared[0], None
+            self._retire(generation)
+
+    def commit(self) -> dict[str, Any]:
+        """Go by what was prepared; what came of it, as JSON values."""
+        if self._prepared is None:
+            raise HerdwiseError("nothing is prepared to be gone by.")
+        (generation, needs_restart), self._prepared = self._prepared, None
+        service, before = generation.service, self.current
+        if self._on_settings is not None:
+            self._on_settings(service.settings)
+        # Nothing is awaited here, so that every request sees one of the two as a whole.
+        self._admission.change(service.settings.api_keys, service.settings.admin_key)
+        self.current = generation
+        generation.dispatcher.widen()
+        self._retired.append(before)
+        if before.watching is not None:
+            before.watching.cancel()
+            self._watch(generation)
+        if not before.n_open:
+            self._retire(before)
+        told = {
+            "object": "reload",
+            "candidates": list(service.ranker.herd.names),
+            "policies": service.offered(),
+            "backends_kept": sum(b is before.service.backends.get(n) for n, b in service.backends.items()),
+            "needs_restart": needs_restart,
+        }
+        self._metrics.reloads.add(("done",))
+        logger.info("reloaded: %d candidates", len(service.ranker.herd))
+        for key in needs_restart:
+            logger.warning("%s has changed; that takes effect after a restart", key)
+        return told
+
+    async def _build(self, rebuild: Rebuild) -> tuple[Generation, list[str]]:
         before = self.current
         built = await asyncio.to_thread(rebuild, before.service)
         service, needs_restart = carried(built, before.service)
@@ -162,25 +205,10 @@ class Reloading:
         generation = Generation(service, dispatcher, self._assemble(service, dispatcher))
         if service.ledger is not None:
             await asyncio.to_thread(service.ledger.note, service.ranker.herd)
-        self._check_staying()  # else nobody would close the new backends
-        if self._on_settings is not None:
-            self._on_settings(service.settings)
-        # From here on nothing is awaited, so that every request sees one of the two as a whole.
-        self._admission.change(service.settings.api_keys, service.settings.admin_key)
-        self.current = generation
-        self._retired.append(before)
-        if before.watching is not None:
-            before.watching.cancel()
-            self._watch(generation)
-        if not before.n_open:
-            self._retire(before)
-        return {
-            "object": "reload",
-            "candidates": list(service.ranker.herd.names),
-            "policies": service.offered(),
-            "backends_kept": sum(b is before.service.backends.get(n) for n, b in service.backends.items()),
-            "needs_restart": needs_restart,
-        }
+        if self.draining:
+            self._retire(generation)
+            self._check_staying()
+        return generation, needs_restart
 
     def _check_staying(self) -> None:
         if self.draining:
