@@ -255,7 +255,9 @@ class Again:
         except (asyncio.CancelledError, ClientGoneError):
             course.finish("cancelled", "the client went away")
             raise
-        course.finish("answered", f"the cache had this answer, of decision {answer.decision_id}", ask)
+        alike = self._looked.similarity
+        to_what = "this answer" if alike is None else f"the answer to a question alike ({alike:.3f})"
+        course.finish("answered", f"the cache had {to_what}, of decision {answer.decision_id}", ask)
         threads = self._dispatcher.threads
         threads.note(course.body["messages"], course.session, answer.candidate, course.scope)
 
@@ -299,7 +301,7 @@ def cached_course(
         body=request.body,
         stream=request.stream,
         goals=request.own_goals,
-        origin="cache",
+        origin="cache" if looked.similarity is None else "similar",
         started_at=started_at,
         scope=client.scope,
         key_id=None if client.key is None else client.key.key_id,

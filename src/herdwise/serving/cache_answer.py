@@ -91,7 +91,7 @@ def _join(so_far: dict[str, Any], choice: Mapping[str, Any]) -> bool:
     """Add one chunk's choice; False where it cannot be added."""
     message = so_far["message"]
     for name, value in (choice.get("delta") or {}).items():
-        if name == "role" or value is None or value == [] or value == {}:
+        if name == "role" or not value:
             continue
         if name in _TEXTS and isinstance(value, str):
             message[name] = (message.get(name) or "") + value

@@ -55,7 +55,7 @@ def explanation(course: Course, ranker: Ranker) -> dict[str, Any]:
         told["posterior"] = {v: p for v, p in course.belief.posterior().items() if v is not None}
     if course.cached is not None:
         told["cache"] = dict(course.cached)
-    if course.origin not in {"none", "cache"}:
+    if course.origin not in {"none", "cache", "similar"}:
         situation = course.situation
         try:
             near = tuple(ranker.explain(situation.query, NEIGHBOURS))

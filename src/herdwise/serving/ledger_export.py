@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, case, select
 
 from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.errors import ConfigError
@@ -105,9 +105,12 @@ def is_export(path: str | os.PathLike[str]) -> bool:
     return source.is_file() and source.read_bytes() == _SOURCE.encode()
 
 
-_DECISIONS = select(
-    DECISIONS.c.query_id, DECISIONS.c.text, DECISIONS.c.tools, DECISIONS.c.returned_ask
-).order_by(DECISIONS.c.created_at, DECISIONS.c.query_id)
+#: What the cache answered was asked by another decision, which is among them.
+_DECISIONS = (
+    select(DECISIONS.c.query_id, DECISIONS.c.text, DECISIONS.c.tools, DECISIONS.c.returned_ask)
+    .where(DECISIONS.c.cached_from.is_(None))
+    .order_by(DECISIONS.c.created_at, DECISIONS.c.query_id)
+)
 #: A failed or cancelled ask says nothing of quality: for an outcome folder it was not run.
 _ASKS = select(ASKS).where(ASKS.c.status == "answered").order_by(ASKS.c.query_id, ASKS.c.ask)
 
@@ -158,10 +161,17 @@ def _table(
 
 
 def _feedback(connection: Connection) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Scores, and the latest demonstration, by decision."""
+    """Scores, and the latest demonstration, by decision.
+
+    What is said of an answer from the cache is said of the decision that it came from, where that was
+    asked the same; an answer to a question that was merely alike says nothing of how good it was there.
+    """
     scores: dict[str, list[float]] = defaultdict(list)
     demonstrations: dict[str, str] = {}
-    for row in connection.execute(select(FEEDBACK).order_by(FEEDBACK.c.id)).mappings():
+    of = case((DECISIONS.c.origin == "cache", DECISIONS.c.cached_from), else_=DECISIONS.c.query_id)
+    said = select(of.label("query_id"), FEEDBACK.c.score, FEEDBACK.c.demonstration)
+    said = said.join(DECISIONS, DECISIONS.c.query_id == FEEDBACK.c.query_id).order_by(FEEDBACK.c.id)
+    for row in connection.execute(said).mappings():
         if row["score"] is not None:
             scores[row["query_id"]].append(row["score"])
         if row["demonstration"]:

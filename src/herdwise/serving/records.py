@@ -67,7 +67,8 @@ class DecisionRecord:
         created_at: Unix time of the request, in seconds.
         model: as the client named it.
         policy: who decided; "direct" when the client named a candidate.
-        origin: where predicted quality came from: router, declared, none.
+        origin: where predicted quality came from: router, declared, none; cache or similar where nothing was
+            predicted because the cache had the answer, or that to a question alike.
         status: how it ended.
         reason: why, for people.
         candidate: who gave the answer that was returned.

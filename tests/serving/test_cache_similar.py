@@ -1,0 +1,141 @@
+"""The semantic cache: a question alike gets the same answer, where everything else is equal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from herdwise.encoding.static import StaticEncoder
+from herdwise.serving.cache_similar import SimilarQuestions
+from herdwise.serving.cache_store import CacheSettings
+
+ALIKE = CacheSettings(kind="semantic", similarity=0.9)
+QUESTION, REWORDED = "What is the capital of France?", "what is the capital of France"
+
+
+def status(reply: Any) -> str:
+    told: str = reply.headers["x-herdwise-cache"]
+    return told
+
+
+async def test_a_question_alike_gets_the_same_answer_and_the_similarity_is_told(endpoint: Any) -> None:
+    e = await endpoint(cache=ALIKE)
+    first = await e.chat(QUESTION)
+    again = await e.chat(REWORDED, headers={"x-herdwise-explain": "true"})
+    assert status(again) == "similar"
+    similarity = float(again.headers["x-herdwise-cache-similarity"])
+    assert 0.9 <= similarity < 1
+    assert again.json["herdwise"]["cache"]["similarity"] == pytest.approx(similarity)
+    assert again.json["choices"] == first.json["choices"]
+    found = await e.decision(again)
+    assert found["origin"] == "similar"
+    assert f"({similarity:.3f})" in found["reason"]
+    assert status(await e.chat(QUESTION)) == "hit"
+    assert len(e.upstreams["large"].bodies) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "What is the population of France?",
+        "How do I bake bread?",
+        "\N{SNOWMAN}",
+    ],
+)
+async def test_another_question_is_asked(endpoint: Any, other: str) -> None:
+    e = await endpoint(cache=CacheSettings(kind="semantic", similarity=0.95))
+    await e.chat(QUESTION)
+    assert status(await e.chat(other)) == "miss"
+
+
+async def test_other_numbers_are_another_question_however_alike(endpoint: Any) -> None:
+    e = await endpoint(cache=CacheSettings(kind="semantic", similarity=0.5))
+    await e.chat("What is 17 times 23, please?")
+    assert status(await e.chat("What is 17 times 24, please?")) == "miss"
+    assert status(await e.chat("Please: what is 17 times 23?")) == "similar"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"temperature": 0.1},
+        {"model": "small"},
+        {"herdwise": {"cost_weight": 1}},
+        {"messages": [{"role": "system", "content": "In French."}, {"role": "user", "content": REWORDED}]},
+        {
+            "messages": [
+                {"role": "user", "content": "Hello"},
+                {"role": "assistant", "content": "Hi"},
+                {"role": "user", "content": REWORDED},
+            ]
+        },
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": REWORDED},
+                        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
+                    ],
+                }
+            ]
+        },
+    ],
+)
+async def test_whatever_else_differs_keeps_questions_apart(endpoint: Any, more: Any) -> None:
+    e = await endpoint(cache=ALIKE)
+    await e.chat(QUESTION)
+    body = {"model": "auto", "messages": [{"role": "user", "content": REWORDED}], **more}
+    reply = await e.send("POST", "/v1/chat/completions", body)
+    assert (reply.status, status(reply)) == (200, "miss")
+
+
+async def test_questions_of_other_keys_are_never_looked_at(endpoint: Any) -> None:
+    e = await endpoint(cache=ALIKE, api_keys=("one", "two"))
+    await e.chat(QUESTION, headers={"authorization": "Bearer one"})
+    assert status(await e.chat(REWORDED, headers={"authorization": "Bearer two"})) == "miss"
+    assert status(await e.chat(REWORDED, headers={"authorization": "Bearer one"})) == "similar"
+
+
+async def test_a_message_by_the_other_api_finds_its_like(endpoint: Any) -> None:
+    e = await endpoint(cache=ALIKE)
+    body = {"model": "auto", "max_tokens": 50, "messages": [{"role": "user", "content": QUESTION}]}
+    assert status(await e.send("POST", "/v1/messages", body)) == "miss"
+    body["messages"] = [{"role": "user", "content": [{"type": "text", "text": REWORDED}]}]
+    assert status(await e.send("POST", "/v1/messages", body)) == "similar"
+    body["system"] = "In French."
+    assert status(await e.send("POST", "/v1/messages", body)) == "miss"
+
+
+async def test_a_question_whose_answer_has_gone_is_forgotten(endpoint: Any) -> None:
+    e = await endpoint(cache=CacheSettings(kind="semantic", similarity=0.9, max_entries=1))
+    await e.chat(QUESTION)
+    await e.chat("How do I bake bread?")
+    assert status(await e.chat(REWORDED)) == "miss"
+
+
+def test_the_index_finds_what_is_there_after_any_order_of_adding_and_dropping() -> None:
+    rng = np.random.default_rng(7)
+    index = SimilarQuestions(StaticEncoder(), most=20)
+    alive: dict[bytes, tuple[bytes, np.ndarray]] = {}
+    for step in range(300):
+        key, group = bytes([int(rng.integers(40))]), bytes([int(rng.integers(3))])
+        if rng.random() < 0.3:
+            index.drop(key)
+            alive.pop(key, None)
+        else:
+            vector = rng.normal(size=8).astype(np.float32)
+            vector /= np.linalg.norm(vector)
+            index.add(group, key, "no numbers", vector)
+            alive.pop(key, None)
+            while len(alive) >= 20:
+                alive.pop(next(iter(alive)))
+            alive[key] = (group, vector)
+        assert len(index) == len(alive), step
+        for name, (home, vector) in alive.items():
+            found = index.nearest(home, "no numbers", vector)
+            assert found is not None
+            assert (found[0], round(found[1], 5)) == (name, 1.0)
+    assert index.nearest(b"nowhere", "no numbers", vector) is None
