@@ -64,7 +64,7 @@ class Dispatcher:
         self.threads: Threads = Threads() if before is None else before.threads
         settings = service.settings
         self._bounds = (settings.max_open_requests, settings.max_waiting, settings.max_wait_s)
-        self.gate = Gate(*self._bounds) if before is None else before.gate
+        self.gate: Gate = Gate(*self._bounds) if before is None else before.gate
         self._agreeing = Agreeing(service.ranker)
         self.health = Breakers(self._herd.names, settings.breaker)
         if before is not None:
