@@ -22,7 +22,7 @@ from herdwise.profiling.estimate import estimate
 from herdwise.profiling.graders.base import GRADERS, Grade
 from herdwise.profiling.graders.exact import Exact
 from herdwise.profiling.profiler import JOURNAL, Profiler
-from herdwise.profiling.summary import wilson
+from herdwise.profiling.by_benchmark import wilson
 from herdwise.storage.outcomes import read_outcomes, read_texts
 
 Start = Callable[..., Awaitable[Any]]
@@ -256,8 +256,9 @@ async def test_an_estimate_counts_what_is_missing_and_says_what_is_unknown(
     profiler = setup.profiler(sums(8))
 
     def now(max_tokens: int | None) -> list[Any]:
-        record = profiler.recorded(tmp_path)
-        return estimate(profiler.herd, profiler.items, record, samples=1, max_tokens=max_tokens)
+        limit = {} if max_tokens is None else {"max_tokens": max_tokens}
+        plan = setup.profiler(sums(8), sampling=limit).plan
+        return estimate(plan, profiler.recorded(tmp_path))
 
     ant, bee = now(None)
     assert (ant.calls, ant.output_tokens, ant.basis, ant.cost_usd) == (8, None, "unknown", None)

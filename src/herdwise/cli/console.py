@@ -69,15 +69,15 @@ def _wide() -> Console:
 
 
 @contextmanager
-def progress(description: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr; yields ``update(done, total)``."""
+def progress(description: str) -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr; yields ``update(done, total, told=None)``, ``told`` being shown beside it."""
     with stages() as update:
-        yield lambda done, total: update(description, done, total)
+        yield lambda done, total, told=None: update(description, done, total, told)
 
 
 @contextmanager
-def stages() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar per stage on stderr; yields ``update(stage, done, total)``.
+def stages() -> Iterator[Callable[..., None]]:
+    """A progress bar per stage on stderr; yields ``update(stage, done, total, told=None)``.
 
     Where stderr is no terminal (a log), the bars are printed once, when the work is over.
     """
@@ -89,14 +89,17 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[told]}"),
         console=Console(stderr=True),
     )
     tasks: dict[str, TaskID] = {}
 
-    def update(stage: str, done: int, total: int) -> None:
+    def update(stage: str, done: int, total: int, told: str | None = None) -> None:
         if stage not in tasks:
-            tasks[stage] = bar.add_task(stage, total=total)
+            tasks[stage] = bar.add_task(stage, total=total, told="")
         bar.update(tasks[stage], completed=done, total=total)
+        if told is not None:
+            bar.update(tasks[stage], told=told)
 
     with bar:
         yield update

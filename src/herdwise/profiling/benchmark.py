@@ -30,6 +30,9 @@ class Item:
         benchmark: what the item counts under.
         split: None until ``checked`` gives it one.
         category: optional label within the benchmark.
+        request: fields of its own for every ask, such as response_format, stop or max_tokens.
+        after: id of the item whose conversation goes before its messages, with the asked candidate's own
+            answer; None = it begins one.
     """
 
     id: str
@@ -42,6 +45,8 @@ class Item:
     benchmark: str = "items"
     split: str | None = None
     category: str | None = None
+    request: Mapping[str, Any] = field(default_factory=dict)
+    after: str | None = None
 
 
 class Benchmark(ABC):
@@ -75,18 +80,39 @@ def split_of(text: str, *, train_share: float = TRAIN_SHARE) -> str:
 
 
 def checked(items: Iterable[Item]) -> tuple[Item, ...]:
-    """The items, each with a split.
+    """The items, each with a split: of its own, of the item that it comes after, or by ``split_of``.
 
     Raises:
-        ItemsError: when there are none, or an id stands twice.
+        ItemsError: when there are none, an id stands twice, or an item comes after one that does not stand
+            before it.
     """
-    done: list[Item] = []
-    seen: set[str] = set()
+    done: dict[str, Item] = {}
     for item in items:
-        if item.id in seen:
+        if item.id in done:
             raise ItemsError(f"item id {item.id!r} stands twice.", remedy="Give every item its own id.")
-        seen.add(item.id)
-        done.append(item if item.split is not None else replace(item, split=split_of(item.text)))
+        first = None if item.after is None else done.get(item.after)
+        if item.after is not None and first is None:
+            raise ItemsError(
+                f"item {item.id!r} comes after {item.after!r}, which does not stand before it.",
+                remedy="Put a conversation's turns in their order.",
+            )
+        split = item.split or (first.split if first is not None else split_of(item.text))
+        if first is not None and split != first.split:
+            raise ItemsError(
+                f"item {item.id!r} is in split {split!r}, but comes after one in {first.split!r}.",
+                remedy="Keep a conversation in one split.",
+            )
+        done[item.id] = item if item.split is not None else replace(item, split=split)
     if not done:
         raise ItemsError("there are no items to ask.", remedy="Give at least one.")
-    return tuple(done)
+    return tuple(done.values())
+
+
+def conversations(items: Sequence[Item]) -> list[list[Item]]:
+    """The items in groups that must be asked one after the other: an item and those that come after it."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        group = [] if item.after is None else groups[item.after]
+        group.append(item)
+        groups[item.id] = group
+    return [groups[item.id] for item in items if item.after is None]

@@ -22,7 +22,7 @@ import msgspec
 from herdwise.core.errors import ArtefactError, ConfigError
 from herdwise.profiling.benchmark import Item
 
-VERSION = 1
+VERSION = 2
 _SYNC_S = 1.0
 
 #: (item id, candidate, sample).
@@ -44,7 +44,8 @@ class Header(msgspec.Struct, frozen=True, tag_field="kind", tag="profile"):
 class Answered(msgspec.Struct, frozen=True, tag_field="kind", tag="answer"):
     """A completion came back, and may have been paid for.
 
-    ``tokens`` are those of its text with their logprobs, where the backend gave them.
+    ``tokens`` are those of its text with their logprobs, where the backend gave them; ``at_most_usd`` is the
+    most that it can have cost, where that is known but the cost is not.
     """
 
     item: str
@@ -57,6 +58,7 @@ class Answered(msgspec.Struct, frozen=True, tag_field="kind", tag="answer"):
     latency_s: float | None = None
     cost_usd: float | None = None
     tokens: list[tuple[str, float]] | None = None
+    at_most_usd: float | None = None
 
 
 class Graded(msgspec.Struct, frozen=True, tag_field="kind", tag="grade"):
@@ -72,17 +74,35 @@ class Graded(msgspec.Struct, frozen=True, tag_field="kind", tag="grade"):
     note: str = ""
 
 
-class Failed(msgspec.Struct, frozen=True, tag_field="kind", tag="failure"):
-    """No answer came; asked again when the profile is resumed."""
+class Replied(msgspec.Struct, frozen=True, tag_field="kind", tag="reply"):
+    """A judge answered a grader's question; ``asked`` is the question's digest."""
+
+    judge: str
+    asked: str
+    text: str
+    finish_reason: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    latency_s: float | None = None
+    cost_usd: float | None = None
+    at_most_usd: float | None = None
+
+
+class Failed(msgspec.Struct, frozen=True, tag_field="kind", tag="failure", omit_defaults=True):
+    """No answer came, or no judge's reply; asked again when the profile is resumed.
+
+    ``at_most_usd`` is what it may have cost nevertheless, as a timeout may; None = nothing, or unknown.
+    """
 
     item: str
     candidate: str
     sample: int
     error: str
     message: str
+    at_most_usd: float | None = None
 
 
-Line = Header | Answered | Graded | Failed
+Line = Header | Answered | Graded | Replied | Failed
 _DECODER = msgspec.json.Decoder(Line)
 
 
@@ -93,12 +113,16 @@ class Record:
     Args:
         header: None for a journal that was just begun.
         answers, grades: by pair.
+        replies: of judges, by their questions' digests.
+        lost_usd: what calls that failed may have cost.
         torn: whether the last line was cut off by a kill, and left out.
     """
 
     header: Header | None = None
     answers: dict[Pair, Answered] = field(default_factory=dict)
     grades: dict[Pair, Graded] = field(default_factory=dict)
+    replies: dict[str, Replied] = field(default_factory=dict)
+    lost_usd: float = 0.0
     torn: bool = False
     n_bytes: int = 0
 
@@ -107,15 +131,21 @@ def _digest(*parts: Any) -> str:
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
 
-def grading_digest(item: Item) -> str:
-    """Digest of all that the item's grade depends on."""
-    return _digest(item.grader, item.reference, item.choices, item.options)[:16]
+def grading_digest(item: Item, judge: str | None = None) -> str:
+    """Digest of all that the item's grade depends on: grader, reference, options, who judges."""
+    parts = [item.grader, item.reference, item.choices, item.options]
+    return _digest(*parts, *([] if judge is None else [judge]))[:16]
+
+
+def question_digest(judge: str, messages: Sequence[Mapping[str, Any]], request: Mapping[str, Any]) -> str:
+    """Digest of what is asked of a judge, and of what stands behind it."""
+    return _digest(judge, messages, request)[:32]
 
 
 def fingerprint(
     items: Sequence[Item], candidates: Mapping[str, str], samples: int, sampling: Mapping[str, Any]
 ) -> str:
-    """Digest of all that is asked: items with their messages, candidates, samples, sampling.
+    """Digest of all that is asked: items with their messages and requests, candidates, samples, sampling.
 
     Args:
         items: what is asked.
@@ -123,7 +153,10 @@ def fingerprint(
         samples: times each is asked.
         sampling: temperature and the like.
     """
-    return _digest([(i.id, i.messages) for i in items], candidates, samples, sampling)
+    asked: list[tuple[Any, ...]] = [
+        (i.id, i.messages, i.request, i.after) if i.request or i.after else (i.id, i.messages) for i in items
+    ]
+    return _digest(asked, candidates, samples, sampling)
 
 
 def read_journal(path: Path) -> Record:
@@ -146,7 +179,7 @@ def read_journal(path: Path) -> Record:
             ) from error
         record.n_bytes += len(line)
         if isinstance(event, Header):
-            if event.version != VERSION:
+            if event.version > VERSION:
                 raise ArtefactError(
                     f"{path}: journal format {event.version} is not known here.", remedy="Update herdwise."
                 )
@@ -155,6 +188,10 @@ def read_journal(path: Path) -> Record:
             record.answers[event.item, event.candidate, event.sample] = event
         elif isinstance(event, Graded):
             record.grades[event.item, event.candidate, event.sample] = event
+        elif isinstance(event, Replied):
+            record.replies[event.asked] = event
+        else:
+            record.lost_usd += event.at_most_usd or 0.0
     if record.header is None and record.n_bytes:
         raise ArtefactError(
             f"{path}: does not begin with a profile's header.", remedy="Choose another --out."
@@ -168,20 +205,21 @@ class Journal:
     Args:
         path: the file, made where it is missing.
         header: of the profile that is to be run or resumed.
+        foreign: whether a journal of other questions will do, as for grading anew.
 
     Raises:
         ConfigError: when the file belongs to another profile, or another process has it open.
         ArtefactError: when it is damaged elsewhere than in its last line.
     """
 
-    def __init__(self, path: Path, header: Header) -> None:
+    def __init__(self, path: Path, header: Header, *, foreign: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             _lock(self._file, path)
             self.record = read_journal(path)
             found = self.record.header
-            if found is not None and found.fingerprint != header.fingerprint:
+            if found is not None and found.fingerprint != header.fingerprint and not foreign:
                 raise ConfigError(
                     f"{path} belongs to another profile ({found.n_items} items,"
                     f" {', '.join(found.candidates)}, {found.samples} samples, sampling {found.sampling}).",

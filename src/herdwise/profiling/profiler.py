@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import os
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from herdwise.answers.logprobs import token_logprobs
 from herdwise.backends.base import Backend
-from herdwise.core.candidate import Herd
-from herdwise.core.completion import Completion, Usage
-from herdwise.core.errors import BackendError, ConfigError, HerdwiseError
+from herdwise.core.candidate import Candidate, Herd
+from herdwise.core.errors import ConfigError, HerdwiseError
 from herdwise.profiling.asking import Asker, Patience
 from herdwise.profiling.benchmark import Item, checked
-from herdwise.profiling.graders.base import GRADERS, Grader
+from herdwise.profiling.graders.base import GRADERS, AskingGrader, Grader
 from herdwise.profiling.journal import (
     VERSION,
-    Answered,
-    Failed,
-    Graded,
     Header,
     Journal,
-    Pair,
     Record,
     fingerprint,
     grading_digest,
     read_journal,
 )
+from herdwise.profiling.plan import Judge, Plan
+from herdwise.profiling.run import Progress, Run, Standing
 from herdwise.profiling.summary import ProfileSummary, summarise, to_table
 from herdwise.storage.outcomes import write_outcomes
 
 JOURNAL = "journal.jsonl"
-#: Called with (done, total) pairs.
-Progress = Callable[[int, int], None]
+_CONCURRENCY = 4
 
 
 class Profiler:
@@ -44,7 +37,7 @@ class Profiler:
 
     Args:
         herd: the candidates.
-        backends: name -> backend, for every candidate of the herd.
+        backends: name -> backend, for every candidate of the herd and every judge.
         items: what is asked; those without a split get one by ``split_of``.
         samples: times each item is asked of each candidate.
         sampling: fields added to every request, such as temperature and max_tokens.
@@ -52,10 +45,13 @@ class Profiler:
         identities: name -> what stands behind it, such as the upstream's model name; part of the
             fingerprint, so that another model's answers are never taken for this one's.
         patience: retries.
+        judges: candidates beyond the herd that graders may ask.
+        budget_usd: USD that this profile may cost, earlier runs and judges included; None = no limit.
 
     Raises:
         ItemsError: when there are no items, or an id stands twice.
-        ConfigError: when a candidate has no backend, or a number is out of range.
+        ConfigError: when a candidate has no backend, a grader's judge is unknown, a number is out of range,
+            or a budget cannot be kept for want of prices or of a limit on the answers' length.
     """
 
     def __init__(
@@ -66,28 +62,52 @@ class Profiler:
         *,
         samples: int = 1,
         sampling: Mapping[str, Any] | None = None,
-        concurrency: int | Mapping[str, int] = 4,
+        concurrency: int | Mapping[str, int] = _CONCURRENCY,
         identities: Mapping[str, str] | None = None,
         patience: Patience | None = None,
+        judges: Sequence[Candidate] = (),
+        budget_usd: float | None = None,
     ) -> None:
-        missing = [name for name in herd.names if name not in backends]
+        self.herd, self.items, self.samples = herd, checked(items), samples
+        self.sampling, self.budget_usd = dict(sampling or {}), budget_usd
+        graders = {item.id: _grader(item) for item in self.items}
+        seats = _judges(graders.values(), [*herd, *judges])
+        known = dict.fromkeys([*herd.names, *seats])
+        missing = [name for name in known if name not in backends]
         if missing:
             raise ConfigError(f"no backend for {', '.join(missing)}.", remedy="Add it to the config.")
-        self.herd, self.items, self.samples = herd, checked(items), samples
-        self.sampling = dict(sampling or {})
-        limits = concurrency if isinstance(concurrency, Mapping) else dict.fromkeys(herd.names, concurrency)
-        self._limits = {name: limits.get(name, 4) for name in herd.names}
-        if samples < 1 or min(self._limits.values(), default=1) < 1:
+        limits = concurrency if isinstance(concurrency, Mapping) else dict.fromkeys(known, concurrency)
+        limits = {name: limits.get(name, _CONCURRENCY) for name in known}
+        if samples < 1 or min(limits.values(), default=1) < 1:
             raise ConfigError("samples and concurrency must be at least 1.")
-        self._askers = {name: Asker(backends[name], patience or Patience()) for name in herd.names}
-        self._graders = {item.id: _grader(item) for item in self.items}
-        self._digests = {item.id: grading_digest(item) for item in self.items}
-        # Code under test shares the machine with its own clock: more at a time would only time out.
-        self._grading = asyncio.Semaphore(os.cpu_count() or 1)
-        behind = {name: (identities or {}).get(name, name) for name in herd.names}
+        if budget_usd is not None and not budget_usd >= 0:
+            raise ConfigError("the budget must be at least 0 USD.")
+        behind = {name: (identities or {}).get(name, name) for name in known}
+        patience = patience or Patience()
+        asked = {i: g.candidate for i, g in graders.items() if isinstance(g, AskingGrader)}
+        self.plan = Plan(
+            herd=herd,
+            items=self.items,
+            samples=samples,
+            sampling=self.sampling,
+            limits=limits,
+            askers={name: Asker(backends[name], patience) for name in herd.names},
+            judges={n: Judge(c, behind[n], Asker(backends[n], patience)) for n, c in seats.items()},
+            graders=graders,
+            digests={
+                item.id: grading_digest(item, behind[asked[item.id] or ""] if item.id in asked else None)
+                for item in self.items
+            },
+            by_id={item.id: item for item in self.items},
+        )
+        if budget_usd is not None:
+            self.plan.refuse_unbounded()
+        self._run: Run | None = None
         self._header = Header(
             version=VERSION,
-            fingerprint=fingerprint(self.items, behind, samples, self.sampling),
+            fingerprint=fingerprint(
+                self.items, {name: behind[name] for name in herd.names}, samples, self.sampling
+            ),
             n_items=len(self.items),
             candidates=herd.names,
             samples=samples,
@@ -98,7 +118,11 @@ class Profiler:
     @property
     def n_pairs(self) -> int:
         """(candidate, item, sample) in all."""
-        return len(self.herd) * len(self.items) * self.samples
+        return self.plan.n_pairs
+
+    def standing(self) -> Standing | None:
+        """How far the run is that is under way, for a ``progress`` that wants to tell; None before it."""
+        return None if self._run is None else self._run.standing()
 
     def recorded(self, out: str | os.PathLike[str]) -> Record:
         """What an earlier run left in ``out``; nothing is written.
@@ -114,15 +138,19 @@ class Profiler:
             )
         return record
 
-    async def run(self, out: str | os.PathLike[str], *, progress: Progress | None = None) -> ProfileSummary:
+    async def run(
+        self, out: str | os.PathLike[str], *, progress: Progress | None = None, regrade: bool = False
+    ) -> ProfileSummary:
         """Ask what has no answer yet, grade what has no grade, and write the outcome folder.
 
         A pair that fails for good gets no row: it was not run. A wrong, refused or unreadable answer gets
-        its grader's quality, 0.
+        its grader's quality, 0. A pair whose judge failed keeps its row, with a null quality.
 
         Args:
             out: the folder; its journal is resumed where there is one.
             progress: called with (done, total) pairs.
+            regrade: ask no candidate, and grade all recorded answers anew; the items may be worded and
+                graded otherwise, but must be the same by their ids.
 
         Raises:
             ConfigError: when ``out`` holds another profile, or outcomes of another origin, or another
@@ -131,102 +159,55 @@ class Profiler:
         """
         folder = Path(out)
         _refuse_foreign(folder)
-        failures: list[Failed] = []
-        with Journal(folder / JOURNAL, self._header) as journal:
-            record = journal.record
-            n_resumed = len(record.answers)
-            done = 0
-
-            def count() -> None:
-                nonlocal done
-                done += 1
-                if progress is not None:
-                    progress(done, self.n_pairs)
-
-            async def work(name: str, pairs: deque[tuple[Item, int]]) -> None:
-                while pairs:
-                    item, sample = pairs.popleft()
-                    await self._one(journal, name, item, sample, failures)
-                    count()
-
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for name in self.herd.names:
-                        pairs = deque((item, sample) for sample in range(self.samples) for item in self.items)
-                        for _ in range(self._limits[name]):
-                            group.create_task(work(name, pairs))
-            except ExceptionGroup as errors:
-                # One is the cause, the others are mostly its like; the group itself tells people nothing.
-                raise errors.exceptions[0] from errors
+        if regrade and not (folder / JOURNAL).exists():
+            raise ConfigError(f"{folder} holds no profile to grade anew.")
+        with Journal(folder / JOURNAL, self._header, foreign=regrade) as journal:
+            if regrade:
+                self._refuse_unknown(journal.record, folder / JOURNAL)
+            n_resumed = len(journal.record.answers)
+            run = self._run = Run(
+                self.plan, journal, budget_usd=self.budget_usd, progress=progress, grade_only=regrade
+            )
+            await run.work()
+        record = journal.record
         if not record.answers:
-            reason = failures[0].message if failures else "nothing was asked"
+            reason = run.failures[0].message if run.failures else "nothing was asked"
+            if run.over_budget:
+                reason = f"the first ask could cost more than {self.budget_usd} USD"
             raise HerdwiseError(
                 f"no candidate answered a single item: {reason}", remedy="herdwise doctor checks the config."
             )
-        table, texts = to_table(self.herd, self.items, record, self._header)
+        table, texts = to_table(self.herd, self.items, record, record.header or self._header)
         write_outcomes(table, folder, texts=texts)
-        gave_up = {name: a.gave_up for name, a in self._askers.items() if a.gave_up is not None}
-        return summarise(
-            table, record, failures, gave_up, out=folder, n_resumed=n_resumed, samples=self.samples
-        )
+        return summarise(self.plan, table, record, run, out=folder, n_resumed=n_resumed)
 
-    async def _one(
-        self, journal: Journal, name: str, item: Item, sample: int, failures: list[Failed]
-    ) -> None:
-        pair: Pair = (item.id, name, sample)
-        answered = journal.record.answers.get(pair)
-        if answered is None:
-            try:
-                answered = await self._ask(name, item, sample)
-            except BackendError as error:
-                failed = Failed(item.id, name, sample, error.kind, error.message)
-                failures.append(failed)
-                journal.add(failed)
-                return
-            if answered is None:
-                return
-            journal.add(answered)
-            journal.record.answers[pair] = answered
-        graded = journal.record.grades.get(pair)
-        if graded is not None and graded.by == self._digests[item.id]:
-            return
-        completion = Completion(
-            candidate=name,
-            text=answered.text,
-            finish_reason=answered.finish_reason,
-            usage=Usage(answered.input_tokens, answered.output_tokens),
-            latency_s=answered.latency_s,
-        )
-        async with self._grading:
-            grade = await asyncio.to_thread(self._graders[item.id].grade, item, completion)
-        graded = Graded(
-            item.id, name, sample, self._digests[item.id], grade.quality, grade.answer, grade.note
-        )
-        journal.add(graded)
-        journal.record.grades[pair] = graded
-
-    async def _ask(self, name: str, item: Item, sample: int) -> Answered | None:
-        asker = self._askers[name]
-        if asker.gave_up is not None:
-            return None
-        completion = await asker.ask({"messages": list(item.messages), **self.sampling})
-        used = completion.usage
-        return Answered(
-            item=item.id,
-            candidate=name,
-            sample=sample,
-            text=completion.text,
-            finish_reason=completion.finish_reason,
-            input_tokens=used.input_tokens,
-            output_tokens=used.output_tokens,
-            latency_s=completion.latency_s,
-            cost_usd=self.herd[name].price.cost_usd(used.input_tokens, used.output_tokens),
-            tokens=token_logprobs([completion.body]) or None,
-        )
+    def _refuse_unknown(self, record: Record, path: Path) -> None:
+        ids = {item.id for item in self.items}
+        for item, candidate, sample in record.answers:
+            if item not in ids or candidate not in self.herd or sample >= self.samples:
+                raise ConfigError(
+                    f"{path} holds sample {sample} of {candidate} on {item!r}, which is not asked for.",
+                    remedy="Give all items, candidates and samples of that profile.",
+                )
 
 
 def _grader(item: Item) -> Grader:
     return GRADERS.create(item.grader, **item.options)
+
+
+def _judges(graders: Any, candidates: Sequence[Candidate]) -> dict[str, Candidate]:
+    known = {candidate.name: candidate for candidate in candidates}
+    seats: dict[str, Candidate] = {}
+    for grader in graders:
+        if not isinstance(grader, AskingGrader):
+            continue
+        if grader.candidate not in known:
+            raise ConfigError(
+                f"the grader {grader.name} asks {grader.candidate!r}, which is no candidate.",
+                remedy=f"Name one of {', '.join(known)} by --grader {grader.name}:candidate=NAME.",
+            )
+        seats[grader.candidate] = known[grader.candidate]
+    return seats
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,10 @@ from herdwise.answers.logprobs import read_logprobs
 from herdwise.core.candidate import Herd
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.profiling.benchmark import TRAIN_SHARE, Item
+from herdwise.profiling.by_benchmark import BenchmarkFigures, by_benchmark, wilson
 from herdwise.profiling.journal import Failed, Header, Record
+from herdwise.profiling.plan import Plan
+from herdwise.profiling.run import Run
 
 _LIMITED = frozenset({"length", "max_tokens"})
 
@@ -29,10 +32,13 @@ class CandidateSummary:
         quality: mean over items (samples of one item averaged first).
         low, high: 95% Wilson interval of it, over items.
         n_unread: answers in which none could be read.
+        n_ungraded: answers without a quality: the judge failed, was not paid for, or could not be read.
         n_truncated: answers that hit the length limit.
         failures: kind of error -> pairs lost to it.
-        n_not_asked: pairs left out after the candidate was given up.
+        n_not_asked: pairs left out: the candidate or its judge was given up, the budget was spent, or a
+            conversation's turn before has no answer.
         gave_up: why it was given up.
+        over_budget: whether its next ask did not fit the budget.
         latency_s: mean seconds per answer.
         output_tokens: mean tokens per answer.
         cost_usd: sum over all answers, earlier runs included; None when any is unknown.
@@ -44,12 +50,33 @@ class CandidateSummary:
     low: float | None
     high: float | None
     n_unread: int
+    n_ungraded: int
     n_truncated: int
     failures: dict[str, int]
     n_not_asked: int
     gave_up: str | None
+    over_budget: bool
     latency_s: float | None
     output_tokens: float | None
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeSummary:
+    """What a judge took; None = unknown.
+
+    Args:
+        judge: its name.
+        n: replies, earlier runs included.
+        gave_up: why it was given up.
+        over_budget: whether its next question did not fit the budget.
+        cost_usd: sum over all replies; None when any is unknown.
+    """
+
+    judge: str
+    n: int
+    gave_up: str | None
+    over_budget: bool
     cost_usd: float | None
 
 
@@ -64,8 +91,14 @@ class ProfileSummary:
         n_resumed: answers that an earlier run had brought already.
         torn: whether that run's last line was cut off, and asked again.
         splits: split -> items.
+        budget_usd: the limit; None = none.
+        spent_usd: by candidates and judges, earlier runs included, and what failed calls may have cost; None
+            when any is unknown.
         candidates: one each, in the herd's order.
-        failures: every pair that has no row, with its error (those not asked are counted only).
+        judges: one each.
+        benchmarks: one each.
+        failures: every pair that has no row, or no judge's reply (kinds ``judge_...``), with its error; those
+            not asked are counted only.
     """
 
     out: str
@@ -74,21 +107,12 @@ class ProfileSummary:
     n_resumed: int
     torn: bool
     splits: dict[str, int]
+    budget_usd: float | None
+    spent_usd: float | None
     candidates: list[CandidateSummary]
+    judges: list[JudgeSummary]
+    benchmarks: list[BenchmarkFigures]
     failures: list[Failed]
-
-
-def wilson(mean: float, n: int, *, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a mean of n values in [0, 1] (E. B. Wilson, JASA 22, 1927).
-
-    Exact in form for 0/1 values, wider than needed for fractions.
-
-    >>> tuple(round(v, 3) for v in wilson(0.5, 100))
-    (0.404, 0.596)
-    """
-    spread = z * math.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
-    middle, scale = mean + z * z / (2 * n), 1 + z * z / n
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
 def to_table(
@@ -152,45 +176,9 @@ def _source(items: Sequence[Item], header: Header) -> str:
 
 
 def summarise(
-    table: OutcomeTable,
-    record: Record,
-    failures: Sequence[Failed],
-    gave_up: Mapping[str, str],
-    *,
-    out: Path,
-    n_resumed: int,
-    samples: int,
+    plan: Plan, table: OutcomeTable, record: Record, run: Run, *, out: Path, n_resumed: int
 ) -> ProfileSummary:
-    """Figures per candidate and over all."""
-    quality = table.matrix("quality")
-    wanted = table.n_queries * samples
-    candidates = []
-    for column, name in enumerate(table.herd.names):
-        mine = [a for (_, candidate, _), a in record.answers.items() if candidate == name]
-        unread = sum(
-            1 for p, g in record.grades.items() if p[1] == name and g.answer is None and p in record.answers
-        )
-        graded = quality[:, column][np.isfinite(quality[:, column])]
-        mean = float(graded.mean(dtype=np.float64)) if len(graded) else None
-        low, high = (None, None) if mean is None else wilson(mean, len(graded))
-        lost = Counter(f.error for f in failures if f.candidate == name)
-        candidates.append(
-            CandidateSummary(
-                candidate=name,
-                n=len(mine),
-                quality=mean,
-                low=low,
-                high=high,
-                n_unread=unread,
-                n_truncated=sum(a.finish_reason in _LIMITED for a in mine),
-                failures=dict(lost),
-                n_not_asked=wanted - len(mine) - lost.total(),
-                gave_up=gave_up.get(name),
-                latency_s=_mean([a.latency_s for a in mine]),
-                output_tokens=_mean([a.output_tokens for a in mine]),
-                cost_usd=_sum([a.cost_usd for a in mine]),
-            )
-        )
+    """Figures per candidate, judge and benchmark, and over all."""
     splits = Counter(split for split in table.splits if split is not None)
     return ProfileSummary(
         out=str(out),
@@ -199,8 +187,51 @@ def summarise(
         n_resumed=n_resumed,
         torn=record.torn,
         splits=dict(sorted(splits.items())),
-        candidates=candidates,
-        failures=list(failures),
+        budget_usd=run.budget.limit_usd,
+        spent_usd=run.standing().spent_usd,
+        candidates=[_candidate(plan, table, record, run, name) for name in table.herd.names],
+        judges=[_judge(plan, record, run, name) for name in plan.judges],
+        benchmarks=by_benchmark(table),
+        failures=list(run.failures),
+    )
+
+
+def _candidate(plan: Plan, table: OutcomeTable, record: Record, run: Run, name: str) -> CandidateSummary:
+    quality = table.matrix("quality")[:, table.herd.index(name)]
+    mine = [a for (_, candidate, _), a in record.answers.items() if candidate == name]
+    grades = [record.grades.get(p) for p in record.answers if p[1] == name]
+    known = quality[np.isfinite(quality)]
+    mean = float(known.mean(dtype=np.float64)) if len(known) else None
+    low, high = (None, None) if mean is None else wilson(mean, len(known))
+    lost = Counter(f.error for f in run.failures if f.candidate == name)
+    n_lost = sum(n for kind, n in lost.items() if not kind.startswith("judge_"))
+    return CandidateSummary(
+        candidate=name,
+        n=len(mine),
+        quality=mean,
+        low=low,
+        high=high,
+        n_unread=sum(g is not None and g.answer is None for g in grades),
+        n_ungraded=sum(g is None or g.quality is None for g in grades),
+        n_truncated=sum(a.finish_reason in _LIMITED for a in mine),
+        failures=dict(lost),
+        n_not_asked=table.n_queries * plan.samples - len(mine) - n_lost,
+        gave_up=plan.askers[name].gave_up,
+        over_budget=name in run.over_budget,
+        latency_s=_mean([a.latency_s for a in mine]),
+        output_tokens=_mean([a.output_tokens for a in mine]),
+        cost_usd=_sum([a.cost_usd for a in mine]),
+    )
+
+
+def _judge(plan: Plan, record: Record, run: Run, name: str) -> JudgeSummary:
+    replies = [r for r in record.replies.values() if r.judge == name]
+    return JudgeSummary(
+        judge=name,
+        n=len(replies),
+        gave_up=plan.judges[name].asker.gave_up,
+        over_budget=name in run.over_budget,
+        cost_usd=_sum([r.cost_usd for r in replies]),
     )
 
 
