@@ -10,18 +10,24 @@ import numpy as np
 from herdwise.encoding.base import Encoder
 
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
+#: English words that turn a question round, and hardly move its vector.
+_TURNING = re.compile(
+    r"\b(?:no|not|never|none|nor|neither|nobody|nothing|cannot|without|except|unless|least|false"
+    r"|unable|unlikely|untrue|incorrect|invalid)\b|n['\u2019]t\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(slots=True)
 class _Group:
-    """Questions of one group: keys of their answers, numbers in them, and unit vectors in rows."""
+    """Questions of one group: keys of their answers, what sets them apart, and unit vectors in rows."""
 
     keys: list[bytes] = field(default_factory=list)
     places: dict[bytes, int] = field(default_factory=dict)
-    numbers: list[tuple[str, ...]] = field(default_factory=list)
+    marks: list[tuple[str, ...]] = field(default_factory=list)
     vectors: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
 
-    def add(self, key: bytes, numbers: tuple[str, ...], vector: np.ndarray) -> None:
+    def add(self, key: bytes, marks: tuple[str, ...], vector: np.ndarray) -> None:
         n = len(self.keys)
         if n == len(self.vectors):
             grown = np.zeros((max(8, 2 * n), len(vector)), dtype=np.float32)
@@ -30,23 +36,23 @@ class _Group:
         self.vectors[n] = vector
         self.places[key] = n
         self.keys.append(key)
-        self.numbers.append(numbers)
+        self.marks.append(marks)
 
     def drop(self, key: bytes) -> None:
         place, last = self.places.pop(key), len(self.keys) - 1
         if place != last:  # the last one takes its place
-            self.keys[place], self.numbers[place] = self.keys[last], self.numbers[last]
+            self.keys[place], self.marks[place] = self.keys[last], self.marks[last]
             self.vectors[place] = self.vectors[last]
             self.places[self.keys[place]] = place
         self.keys.pop()
-        self.numbers.pop()
+        self.marks.pop()
 
 
 class SimilarQuestions:
     """An index of questions by their vectors. Compares by cosine, within a group only.
 
-    Two questions with other numbers in them are never alike, however near their vectors are: "17 * 23" and
-    "17 * 24" lie closer together than most rewordings (docs/cache.md has the figures).
+    Two questions with other numbers or negations in them are never alike, however near their vectors are:
+    "is it" and "is it not" lie closer together than most rewordings (docs/cache.md has the figures).
 
     Args:
         encoder: makes the vectors.
@@ -68,7 +74,7 @@ class SimilarQuestions:
         return found / length if length else found
 
     def nearest(self, group: bytes, text: str, vector: np.ndarray) -> tuple[bytes, float] | None:
-        """Key and cosine of the nearest question with the same numbers; None where there is none.
+        """Key and cosine of the nearest question with the same marks; None where there is none.
 
         Args:
             group: what all compared requests have in common.
@@ -78,10 +84,10 @@ class SimilarQuestions:
         found = self._groups.get(group)
         if found is None:
             return None
-        numbers = numbers_in(text)
+        marks = marks_of(text)
         cosines = found.vectors[: len(found.keys)] @ vector
         for place in np.argsort(-cosines)[:32].tolist():
-            if found.numbers[place] == numbers:
+            if found.marks[place] == marks:
                 return found.keys[place], float(cosines[place])
         return None
 
@@ -91,7 +97,7 @@ class SimilarQuestions:
         while len(self._group_of) >= self._most:
             self.drop(next(iter(self._group_of)))
         self._group_of[key] = group
-        self._groups.setdefault(group, _Group()).add(key, numbers_in(text), vector)
+        self._groups.setdefault(group, _Group()).add(key, marks_of(text), vector)
 
     def drop(self, key: bytes) -> None:
         """Forget a question."""
@@ -108,10 +114,11 @@ class SimilarQuestions:
         self._group_of.clear()
 
 
-def numbers_in(text: str) -> tuple[str, ...]:
-    """The numbers of a text, in their order.
+def marks_of(text: str) -> tuple[str, ...]:
+    """What keeps questions apart beside their vectors: a text's numbers in their order, and its negations.
 
-    >>> numbers_in("Add 1,5 to 20 by 10:30.")
-    ('1,5', '20', '10:30')
+    >>> marks_of("Add 1,5 to 20, but not by 10:30.")
+    ('1,5', '20', '10:30', 'not')
     """
-    return tuple(_NUMBER.findall(text))
+    turning = sorted(word.lower().replace("\u2019", "'") for word in _TURNING.findall(text))
+    return (*_NUMBER.findall(text), *turning)
