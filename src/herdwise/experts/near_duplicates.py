@@ -17,7 +17,6 @@ from herdwise.experts.examples import plain
 
 _GRAM = 5
 _BANDS, _ROWS = 32, 4
-_PRIME = (1 << 61) - 1
 _NUMBER = re.compile(r"\d+")
 
 
@@ -45,8 +44,8 @@ class NearDuplicates:
         self.threshold = threshold
         rng = np.random.default_rng(seed)
         n = _BANDS * _ROWS
-        self._a = rng.integers(1, 1 << 31, n, dtype=np.uint64)
-        self._b = rng.integers(0, 1 << 31, n, dtype=np.uint64)
+        self._a = rng.integers(0, 1 << 64, n, dtype=np.uint64) | np.uint64(1)
+        self._b = rng.integers(0, 1 << 64, n, dtype=np.uint64)
         self._shingles: list[frozenset[int]] = []
         self._numbers: list[tuple[str, ...]] = []
         self._buckets: dict[tuple[int, bytes], list[int]] = defaultdict(list)
@@ -81,8 +80,8 @@ class NearDuplicates:
         grams = {form[i : i + _GRAM] for i in range(max(1, len(form) - _GRAM + 1))}
         shingles = frozenset(zlib.crc32(gram.encode()) for gram in grams)
         values = np.fromiter(shingles, dtype=np.uint64, count=len(shingles))
-        # a * x + b stays below 2^63: a and b have 31 bits, x has 32.
-        hashed = (values[:, None] * self._a + self._b) % np.uint64(_PRIME)
+        # Multiply-shift (Dietzfelbinger, 1996): modulo 2^64, the upper half counts.
+        hashed = (values[:, None] * self._a + self._b) >> np.uint64(32)
         least = hashed.min(axis=0).reshape(_BANDS, _ROWS)
         return shingles, [(band, least[band].tobytes()) for band in range(_BANDS)]
 
