@@ -34,6 +34,8 @@ MIDST = (
     *("hang_mid_stream", "reset_mid_stream", "close_mid_stream", "end_mid_stream", "error_event"),
     "no_finish_reason",
 )
+#: Faults that are written in OpenAI's terms.
+OF_OPENAI = frozenset({"empty_answer", "no_finish_reason"})
 #: Oddities; the answer is whole.
 ODD = ("slow", "slow_bytes", "no_done", "hang_after_done", "no_content_type")
 
@@ -137,6 +139,8 @@ class Misbehaving:
         """Answer one request, by the faults of the moment."""
         server: Any = self
         fault = server.truth.draw.choice(self.faults) if self.faults else "ok"
+        if fault in OF_OPENAI and server.chat_path != "/v1/chat/completions":
+            fault = "server_error"
         if x.request.path == server.chat_path:
             server.truth.served[fault] += 1
         server.behave(*_options(fault))

@@ -166,13 +166,23 @@ async def test_no_more_asks_are_made_than_the_goals_allow(endpoint: Any) -> None
 
 
 async def test_no_more_is_asked_once_the_money_is_spent_or_nobody_knows(endpoint: Any) -> None:
-    e = await endpoint(candidates=TRIO)
-    e.upstreams["first"].behave("truncated_json")  # what it cost, nobody said
+    unpriced = Candidate("unpriced", quality=0.95)
+    e = await endpoint(candidates=(*TRIO, unpriced))
+    e.upstreams["unpriced"].behave("truncated_json")  # what it cost, nobody can tell
     reply = await e.chat(herdwise={"max_total_usd": 1})
     assert reply.status == 502
     assert "unknown of 1 USD is spent" in reply.error["message"]
-    e.upstreams["first"].behave("rate_limited")  # which costs nothing
+    e.upstreams["unpriced"].behave("rate_limited")  # which costs nothing
+    assert (await e.chat(herdwise={"max_total_usd": 1})).json["model"] == "first"
+
+
+async def test_a_lost_bill_counts_as_what_an_answer_would_have_cost(endpoint: Any) -> None:
+    e = await endpoint(candidates=TRIO)
+    e.upstreams["first"].behave("truncated_json")  # its price is known, what it said is not
     assert (await e.chat(herdwise={"max_total_usd": 1})).json["model"] == "second"
+    reply = await e.chat(herdwise={"max_total_usd": 0.0002})  # less than is predicted of it
+    assert reply.status == 502
+    assert "of 0.0002 USD is spent" in reply.error["message"]
 
 
 async def test_a_question_without_a_record_is_refused_and_not_invented(endpoint: Any) -> None:

@@ -87,7 +87,7 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What the request has used so far; ``usd`` is None when some ask's cost is unknown."""
+    """What the request has used so far; ``usd`` counts a lost bill as predicted, None = unknown."""
 
     usd: float | None = 0.0
     seconds: float = 0.0

@@ -27,6 +27,8 @@ from herdwise.routing.base import Answer, Belief, Failure, InFlight, Situation, 
 from herdwise.routing.hearing import hear
 from herdwise.serving.records import AskRecord, DecisionRecord, Status
 
+#: Length of an answer that was lost, where none is predicted.
+_ASSUMED_TOKENS = 500.0
 #: Failures of asks that never reached a model.
 _SPENT_NOTHING = (UnreachableError, OverloadedError, NoRecordError, UnsupportedError)
 
@@ -221,12 +223,10 @@ class Course:
         price = self.situation.herd[ask.position].price
         return price.cost_usd(ask.usage.input_tokens, ask.usage.output_tokens)
 
-    def cost_usd(self, *, ended_only: bool = False) -> float | None:
-        """USD over all asks, or over those that have ended; None when one of them is unknown."""
+    def cost_usd(self) -> float | None:
+        """USD over all asks; None when one of them is unknown."""
         total = 0.0
         for ask in self.asks:
-            if ended_only and ask.status == "open":
-                continue
             cost = self.cost_of(ask)
             if cost is None:
                 return None
@@ -238,27 +238,41 @@ class Course:
 
         Where nobody stated what an ask cost (it broke off, was cancelled), what was predicted of it counts.
         """
-        total = 0.0
-        for ask in self.asks:
-            cost = self.cost_of(ask)
-            if cost is None:
-                cost = _known(self.situation.estimates.cost_usd, ask.position)
-            if cost is None:
-                length = len(ask.text) / CHARS_PER_TOKEN
-                price = self.situation.herd[ask.position].price
-                cost = price.cost_usd(self.situation.query.input_tokens, length)
-            if cost is None:
-                return None
-            total += cost
-        return to_nanos(total)
+        costs = [self._counted_usd(ask, 0.0) for ask in self.asks]
+        return None if None in costs else to_nanos(sum(cost or 0.0 for cost in costs))
+
+    def spent_usd(self) -> float | None:
+        """USD that the request's limit counts for asks that have ended; None = nobody knows.
+
+        A lost connection must not end a request because its bill is lost too: what was predicted of the ask
+        counts then, or what an answer of some length would have cost.
+        """
+        costs = [self._counted_usd(ask, _ASSUMED_TOKENS) for ask in self.asks if ask.status != "open"]
+        return None if None in costs else sum(cost or 0.0 for cost in costs)
+
+    def _counted_usd(self, ask: LiveAsk, least_tokens: float) -> float | None:
+        cost = self.cost_of(ask)
+        if cost is None:
+            cost = _known(self.situation.estimates.cost_usd, ask.position)
+        if cost is None:
+            length = max(least_tokens, len(ask.text) / CHARS_PER_TOKEN)
+            price = self.situation.herd[ask.position].price
+            cost = price.cost_usd(self.situation.query.input_tokens, length)
+        return cost
 
     def now(self) -> Situation:
         """What the policy is told."""
         if not self.asks:
             return self.situation
         elapsed_s = time.perf_counter() - self.started_at
+        situation, calls = self.situation, len(self.asks)
+        if repeats := sum(ask.repeats is not None for ask in self.asks):
+            # Of an ask that is tried again it hears once, so that what it may still ask is less instead.
+            calls -= repeats
+            if (most := situation.goals.max_calls) is not None:
+                situation = replace(situation, goals=situation.goals.replace(max_calls=most - repeats))
         return replace(
-            self.situation,
+            situation,
             answers=tuple(self.answers),
             in_flight=tuple(
                 InFlight(
@@ -271,7 +285,7 @@ class Course:
                 if ask.status == "open"
             ),
             failures=tuple(self.failures),
-            spent=Spent(self.cost_usd(ended_only=True), elapsed_s, len(self.asks)),
+            spent=Spent(self.spent_usd(), elapsed_s, calls),
             now_s=elapsed_s,
             belief=self.belief,
         )

@@ -182,7 +182,7 @@ class Dispatcher:
         if course.calls + more > limit:
             return f"the request may ask {limit} times at most"
         if count_usd and goals.max_total_usd is not None and course.asks:
-            spent_usd = course.cost_usd(ended_only=True)
+            spent_usd = course.spent_usd()
             if spent_usd is None or spent_usd >= goals.max_total_usd:
                 spent = "unknown" if spent_usd is None else f"{spent_usd:g} USD"
                 return f"{spent} of {goals.max_total_usd:g} USD is spent"

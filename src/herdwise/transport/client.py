@@ -231,14 +231,18 @@ class HttpClient:
         failed = response.status >= 300
         limit = _ERROR_BODY_BYTES if failed else self.limits.max_body_bytes
         stated = response.content_length
-        pieces: list[bytes] = []
-        size = 0
-        if stated is None or stated <= limit or failed:
-            while size <= limit and (piece := await response.content.readany()):
-                pieces.append(piece)
-                size += len(piece)
-        if failed or (size <= limit and (stated is None or stated <= limit)):
-            return b"".join(pieces)[:limit] if failed else b"".join(pieces)
+        if failed or stated is None or stated <= limit:
+            body = await response.content.readany()
+            more = await response.content.readany() if body else b""
+            if more:
+                # One buffer that grows: a hundred thousand small pieces would leave the heap in shreds.
+                buffer = bytearray(body)
+                while more and len(buffer) <= limit:
+                    buffer += more
+                    more = await response.content.readany()
+                body = bytes(buffer)
+            if failed or len(body) <= limit:
+                return body[:limit] if failed else body
         response.close()
         raise BadResponseError(
             f"candidate {call.candidate!r} sent a body of more than {limit} bytes.", candidate=call.candidate

@@ -51,6 +51,14 @@ class _ChatWriter(Writer):
 
     def end(self, explained: Mapping[str, Any] | None) -> bytes:
         last = b"" if explained is None else data_event(closing_chunk(self._course, self._first, explained))
+        ask = self._course.returned
+        if ask is not None and ask.finish_reason is None:  # the upstream ended well, but did not say why
+            n = self._course.body.get("n")
+            choices = [
+                {"index": index, "delta": {}, "finish_reason": _reason(ask.beyond_text)}
+                for index in range(n if isinstance(n, int) else 1)
+            ]
+            last = data_event({**frame(self._course, self._first), "choices": choices}) + last
         return last + b"data: [DONE]\n\n"
 
     def error(self, error: WireError) -> bytes:
@@ -69,6 +77,8 @@ def completion_body(course: Course, explained: Mapping[str, Any] | None) -> dict
     if ask is None or ask.completion is None:
         raise ValueError("a course without an answer has no completion")
     body: dict[str, Any] = {**ask.completion.body, "model": ask.candidate}
+    if ask.finish_reason is None:
+        body["choices"] = [_ended(choice) for choice in body.get("choices") or ()]
     total = _total_usage(course)
     if total is not None:
         body["usage"] = total
@@ -104,14 +114,28 @@ def chunk_body(
 
 def closing_chunk(course: Course, first: Mapping[str, Any], explained: Mapping[str, Any]) -> dict[str, Any]:
     """A chunk without choices that carries the ``herdwise`` object, the last before ``[DONE]``."""
+    return {**frame(course, first), "choices": [], "herdwise": explained}
+
+
+def frame(course: Course, first: Mapping[str, Any]) -> dict[str, Any]:
+    """What chunks of our own begin with; ``first`` is the stream's first chunk."""
     return {
         "id": first.get("id", course.id),
         "object": "chat.completion.chunk",
         "created": first.get("created", int(course.created_at)),
         "model": course.returned.candidate if course.returned else None,
-        "choices": [],
-        "herdwise": explained,
     }
+
+
+def _ended(choice: Any) -> Any:
+    """A whole choice with the finish reason that clients need and its upstream left out."""
+    if not isinstance(choice, Mapping) or choice.get("finish_reason") is not None:
+        return choice
+    return {**choice, "finish_reason": _reason(bool((choice.get("message") or {}).get("tool_calls")))}
+
+
+def _reason(calls: bool) -> str:
+    return "tool_calls" if calls else "stop"
 
 
 def _total_usage(course: Course) -> dict[str, int] | None:
