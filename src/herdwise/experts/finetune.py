@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,14 @@ from herdwise.backends.nano.folder import NanoConfig, read_card, read_model, wri
 from herdwise.backends.nano.model import NanoModel
 from herdwise.backends.nano.tokens import ByteTokens
 from herdwise.core.errors import ArtefactError, ConfigError, InputError
-from herdwise.experts.nano_torch import Tensors, TorchNano, examples, initial_tensors, torch_module
+from herdwise.experts.nano_torch import (
+    Tensors,
+    TorchNano,
+    best_precision,
+    examples,
+    initial_tensors,
+    torch_module,
+)
 from herdwise.experts.training_state import (
     LossCurve,
     State,
@@ -59,6 +66,8 @@ class TrainingSettings:
         seed: of weights and order.
         threads: that torch uses; another number may give other last digits.
         device: such as "cpu" or "cuda".
+        precision: of the products while training, "float32", "bfloat16", or "auto": whichever is faster
+            on this machine. The same on every machine of a kind; the report says which it was.
         dtype: in which the weights are stored.
         lora_rank, lora_alpha, lora_targets: see ``TorchNano``.
         checkpoint_s: seconds between checkpoints.
@@ -83,6 +92,7 @@ class TrainingSettings:
     seed: int = 0
     threads: int = 1
     device: str = "cpu"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     dtype: Literal["float32", "float16"] = "float16"
     lora_rank: int = 8
     lora_alpha: float = 16.0
@@ -135,7 +145,7 @@ class TrainingReport(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         folder: of the model.
         run: fingerprint of settings, data and base.
-        kind, steps, seed: as set.
+        kind, steps, seed, precision: as set.
         n_items, n_params, n_learned: examples, numbers of the model, and those that learned.
         loss: mean over the last tenth of the steps, in nats per answer token.
         cpu_s: processor seconds of all parts of the run.
@@ -148,6 +158,7 @@ class TrainingReport(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     steps: int
     seed: int
+    precision: str
     n_items: int
     n_params: int
     n_learned: int
@@ -213,6 +224,8 @@ def finetune(
     else:
         config, start = read_model(base)
     parts = _encoded(items, config)
+    if settings.precision == "auto":
+        settings = replace(settings, precision=best_precision(settings.device))
     run = fingerprint(
         {**asdict(settings), "checkpoint_s": 0},
         [(*item,) for item in items],
@@ -231,6 +244,7 @@ def finetune(
         **(lora if settings.kind == "lora" else {}),  # type: ignore[arg-type]
         lora_targets=settings.lora_targets,
         seed=settings.seed,
+        precision=settings.precision,
     )
     cpu_s = _train(model, parts, folder, run, settings, progress)
     tensors = {name: tensor.astype(settings.dtype) for name, tensor in model.tensors().items()}
@@ -246,6 +260,7 @@ def finetune(
         kind=settings.kind,
         steps=settings.steps,
         seed=settings.seed,
+        precision=settings.precision,
         n_items=len(items),
         n_params=config.n_params,
         n_learned=sum(tensor.numel() for tensor in model.learning.values()),
