@@ -1,0 +1,173 @@
+"""A teacher over real HTTP: its journal, its budget, and what is read from what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from herdwise.backends.openai_compatible import OpenAICompatible
+from herdwise.core.candidate import Candidate
+from herdwise.core.errors import ArtefactError, ConfigError, InputError
+from herdwise.core.money import Price
+from herdwise.experts.distil import distil
+from herdwise.experts.examples import Example
+from herdwise.experts.synthesise import prompts, read_queries, synthesise
+from herdwise.experts.teacher import Teacher
+
+Start = Callable[..., Awaitable[Any]]
+SEEDS = [f"Double the number {n}." for n in range(12)]
+PRICED = Candidate("teacher", price=Price(1.0, 1.0))
+
+
+def doubling(body: Mapping[str, Any]) -> str:
+    """Writes doubling questions after the examples it is shown; answers them when asked."""
+    text = body["messages"][-1]["content"]
+    if "JSON array" in text:
+        first = int(re.findall(r"number (\d+)", text)[0])
+        return json.dumps([f"Double the number {100 * (first + 1) + i}." for i in range(10)])
+    number = int(re.findall(r"\d+", text)[-1])
+    if "last line" in body["messages"][0]["content"]:
+        return f"Twice {number} is {number} + {number}.\nThe answer is {2 * number}."
+    return str(2 * number)
+
+
+@pytest.fixture
+async def make(faulty_upstream: Start, tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
+    """``await make(answer)``: a server, and what makes teachers over it that share one journal."""
+    backends: list[OpenAICompatible] = []
+
+    async def start(answer: Callable[[Mapping[str, Any]], str] = doubling) -> tuple[Any, Any]:
+        up = await faulty_upstream(models=("m",), answer=answer)
+        backends.append(OpenAICompatible("teacher", up.base_url, model="m"))
+
+        def teacher(candidate: Candidate = PRICED, **options: Any) -> Teacher:
+            return Teacher(candidate, backends[-1], tmp_path / "journal.jsonl", **options)
+
+        return up, teacher
+
+    yield start
+    for backend in backends:
+        await backend.close()
+
+
+async def test_queries_are_written_and_answered_and_none_is_a_seed(make: Any) -> None:
+    up, teacher = await make()
+    with teacher() as asked:
+        written = await synthesise(asked, SEEDS, 25, task="Doubling")
+        answered = await distil(asked, written.queries, shown=[Example("Double the number 3.", "6")])
+    assert len(written.queries) == len(set(written.queries)) == 25
+    assert not set(written.queries) & set(SEEDS)
+    assert all(e.answer == str(2 * int(e.query.split()[-1][:-1])) for e in answered.examples)
+    assert [e.query for e in answered.examples] == written.queries
+    assert "Doubling" in up.bodies[0]["messages"][-1]["content"]
+    shown = up.bodies[-1]["messages"]
+    assert [m["content"] for m in shown[1:3]] == ["Double the number 3.", "6"]
+
+
+async def test_what_was_paid_for_is_not_asked_again_after_a_kill_in_the_midst_of_a_line(
+    make: Any, tmp_path: Path
+) -> None:
+    up, teacher = await make()
+    with teacher() as asked:
+        first = await synthesise(asked, SEEDS, 20)
+        await distil(asked, first.queries)
+        spent = asked.spent_usd
+    n_calls = len(up.bodies)
+    journal = tmp_path / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert len(lines) == n_calls
+    journal.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])
+    with teacher() as asked:
+        again = await synthesise(asked, SEEDS, 20)
+        answered = await distil(asked, again.queries)
+        assert (asked.n_asked, asked.n_kept) == (1, n_calls - 1)
+        assert asked.spent_usd == pytest.approx(spent)
+    assert again.queries == first.queries
+    assert len(answered.examples) == 20
+    assert len(up.bodies) == n_calls + 1
+
+
+async def test_the_budget_is_never_exceeded_and_ends_the_work_cleanly(make: Any) -> None:
+    up, teacher = await make()
+    with teacher(budget_usd=0.002, max_tokens=100) as asked:
+        written = await synthesise(asked, SEEDS, 1000)
+        answered = await distil(asked, written.queries)
+        assert asked.spent_usd <= 0.002
+    assert written.budget_spent
+    assert 0 < len(written.queries) < 1000
+    assert answered.n_left == len(written.queries) - len(answered.examples)
+    with teacher(budget_usd=0.002, max_tokens=100) as asked:  # what was spent before counts
+        n_calls = len(up.bodies)
+        await synthesise(asked, SEEDS, 1000)
+        assert asked.spent_usd <= 0.002
+        assert len(up.bodies) - n_calls <= 2
+
+
+async def test_a_budget_without_a_price_is_refused(make: Any) -> None:
+    _, teacher = await make()
+    with pytest.raises(ConfigError, match="no price"):
+        teacher(Candidate("teacher"), budget_usd=1.0)
+
+
+async def test_two_processes_cannot_fill_one_journal_and_a_damaged_one_is_refused(
+    make: Any, tmp_path: Path
+) -> None:
+    _, teacher = await make()
+    with teacher(), pytest.raises(ConfigError, match="in use"):
+        teacher()
+    (tmp_path / "journal.jsonl").write_bytes(b"nonsense\n")
+    with pytest.raises(ArtefactError, match="line 1"):
+        teacher()
+
+
+async def test_reasoning_is_kept_apart_from_the_answer(make: Any) -> None:
+    _, teacher = await make()
+    with teacher() as asked:
+        (example,) = (await distil(asked, ["Double the number 21."], reasoning=True)).examples
+    assert (example.answer, example.reasoning) == ("42", "Twice 21 is 21 + 21.")
+    assert example.target(with_reasoning=True) == "Twice 21 is 21 + 21.\nThe answer is 42"
+
+
+async def test_the_majority_of_several_samples_counts_and_without_one_there_is_no_example(make: Any) -> None:
+    said = iter(["4", "5", "4", "1", "2", "3"])
+    up, teacher = await make(lambda body: next(said))
+    with teacher(concurrency=1) as asked:
+        found = await distil(asked, ["2 + 2?"], samples=3)
+        assert [e.answer for e in found.examples] == ["4"]
+        none = await distil(asked, ["3 + 3?"], samples=3)
+    assert (none.examples, none.n_disagreed) == ([], 1)
+    assert len(up.bodies) == 6
+
+
+async def test_refusals_and_answers_that_were_cut_off_are_no_examples(make: Any) -> None:
+    _, teacher = await make(lambda body: "I'm sorry, but I can't help with that request.")
+    with teacher() as asked:
+        found = await distil(asked, ["How?"])
+    assert (found.examples, found.n_refused) == ([], 1)
+
+
+async def test_replies_without_a_list_are_counted_not_guessed_at(make: Any) -> None:
+    _, teacher = await make(lambda body: "I would rather write a poem.")
+    with teacher() as asked:
+        found = await synthesise(asked, SEEDS, 10)
+    assert (found.queries, found.n_unreadable) == ([], 2)
+
+
+def test_every_prompt_shows_seeds_of_its_own_and_the_same_ones_each_time() -> None:
+    asked = prompts(SEEDS, "", 30, shown=4, seed=1)
+    assert asked == prompts(SEEDS, "", 30, shown=4, seed=1)
+    assert len({msgspec.json.encode(messages) for messages in asked}) == 3
+    with pytest.raises(InputError, match="no query"):
+        prompts([" "], "", 5)
+
+
+def test_queries_are_read_from_fenced_json_and_from_lists() -> None:
+    assert read_queries('```json\n["a?", {"query": "b?"}, 3]\n```') == ["a?", "b?"]
+    assert read_queries("Here:\n- a?\n* b?\n3. c?") == ["a?", "b?", "c?"]
+    assert read_queries("[not json") == []
