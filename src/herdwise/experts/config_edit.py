@@ -34,10 +34,8 @@ def with_candidate(text: str, entry: Mapping[str, Any]) -> str:
             f"candidate {entry['name']!r} stands in the config already.", remedy="Choose another name."
         )
     if node.flow_style:
-        at = node.end_mark.index - 1
-        head = text[:at].rstrip()
-        comma = "" if head.endswith(",") else ","
-        changed = f"{head}{comma} {json.dumps(entry)}{text[at:]}"
+        at = node.value[-1].end_mark.index
+        changed = f"{text[:at]}, {json.dumps(entry)}{text[at:]}"
     else:
         line, column = _last_line(node), node.value[0].start_mark.column
         dash = text.splitlines()[node.value[0].start_mark.line].rfind("-", 0, column)

@@ -1,0 +1,133 @@
+"""The gate: who is admitted, who is refused, and that nothing it measures on was learned from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from herdwise.core.candidate import Candidate, Herd
+from herdwise.core.errors import InputError
+from herdwise.core.outcomes import OutcomeTable
+from herdwise.experts.gate import decide, held_back, try_out
+
+TOPICS = {
+    "sums": "add the numbers {} and {} to a total",
+    "birds": "which feather has a wren or a heron near pond {} {}",
+    "law": "may a tenant sue the landlord over clause {} {}",
+}
+HERD = Herd([Candidate("ant", active_params_b=1.0), Candidate("bull", active_params_b=70.0)])
+EXPERT = Candidate("lawyer", active_params_b=0.5)
+
+
+def table_of(quality: dict[str, tuple[float, ...]], n: int = 60, seed: int = 0) -> OutcomeTable:
+    """``n`` queries per topic; the share of right answers of ant, bull and the lawyer; NaN = not run."""
+    rng = np.random.default_rng(seed)
+    topics = [topic for topic in TOPICS for _ in range(n)]
+    texts = [TOPICS[topic].format(i, i * 7) for i, topic in enumerate(topics)]
+    share = np.array([quality[topic] for topic in topics])
+    drawn = np.where(np.isnan(share), np.nan, rng.random(share.shape) < share)
+    rows, columns = np.nonzero(np.isfinite(drawn))
+    return OutcomeTable(
+        herd=Herd([*HERD, EXPERT]),
+        query_ids=[str(i) for i in range(len(texts))],
+        texts=texts,
+        benchmarks=topics,
+        splits=[None] * len(texts),
+        query_index=rows.astype(np.int32),
+        candidate_index=columns.astype(np.int32),
+        sample=np.zeros(len(rows), dtype=np.int32),
+        values={"quality": drawn[rows, columns]},
+        name="made",
+    )
+
+
+def verdict(table: OutcomeTable, **options: Any) -> Any:
+    return decide(try_out(table, HERD, EXPERT, predictor="ridge"), **options)
+
+
+GOOD = {"sums": (0.9, 0.6, 0.0), "birds": (0.6, 0.9, 0.0), "law": (0.1, 0.2, 0.95)}
+
+
+def test_an_expert_for_what_the_herd_cannot_do_is_admitted() -> None:
+    table = table_of(GOOD)
+    law = [id_ for id_, topic in zip(table.query_ids, table.benchmarks, strict=True) if topic == "law"]
+    found = verdict(table, cluster=law)
+    assert (found.admitted, found.reason) == (True, "better")
+    assert found.low > 0
+    assert found.gain == pytest.approx(found.quality_after - found.quality_before)
+    assert found.cluster_after > 0.8
+    assert found.cluster_before < 0.3
+    assert found.share == pytest.approx(found.n_cluster / found.n, abs=0.05)
+    assert "is admitted" in found.words
+
+
+def test_a_sabotaged_expert_is_refused_and_hardly_asked() -> None:
+    found = verdict(table_of(GOOD | {"law": (0.1, 0.2, 0.0)}))
+    assert (found.admitted, found.reason) == (False, "no gain")
+    assert found.share < 0.05
+    assert "is refused" in found.words
+
+
+def test_an_expert_that_is_good_by_chance_alone_is_refused() -> None:
+    same = dict.fromkeys(TOPICS, (0.5, 0.5, 0.5))
+    admitted = [verdict(table_of(same, seed=seed)).admitted for seed in range(8)]
+    assert sum(admitted) <= 1
+
+
+def test_an_expert_as_good_as_a_costly_candidate_is_admitted_for_what_it_saves() -> None:
+    even = dict.fromkeys(TOPICS, (0.0, 1.0, 1.0))
+    trial = try_out(table_of(even), HERD, EXPERT, predictor="ridge")
+    column = trial.table.herd.index("lawyer")
+    found = decide(replace(trial, picks_after=np.full(trial.table.n_queries, column)))
+    assert (found.admitted, found.reason, found.cost_kind) == (True, "cheaper", "active_params")
+    assert (found.cost_before, found.cost_after) == (70.0, 0.5)
+    worse = decide(replace(trial, picks_after=np.full(trial.table.n_queries, trial.table.herd.index("ant"))))
+    assert (worse.admitted, worse.reason) == (False, "no gain")
+
+
+def test_few_measured_queries_decide_nothing() -> None:
+    found = verdict(table_of(GOOD, n=20))
+    assert found.n < 30
+    assert (found.admitted, found.reason) == (False, "too few queries")
+
+
+def test_picks_without_a_grade_are_named_and_left_out_until_they_are_measured() -> None:
+    whole = table_of(GOOD)
+    unknown = np.isin(whole.query_index, np.flatnonzero(np.array(whole.benchmarks) == "birds")) & (
+        whole.candidate_index == 1
+    )
+    kept = held_back(whole.texts)[whole.query_index] & unknown
+    part = replace(
+        whole,
+        query_index=whole.query_index[~kept],
+        candidate_index=whole.candidate_index[~kept],
+        sample=whole.sample[~kept],
+        values={"quality": whole.values["quality"][~kept]},
+        _cache={},
+    )
+    trial = try_out(part, HERD, EXPERT, predictor="ridge")
+    missing = trial.unmeasured()
+    assert set(missing) == {"bull"}
+    assert decide(trial).n_unmeasured == len(missing["bull"])
+    assert decide(trial.measured_on(whole)).n_unmeasured == 0
+
+
+def test_the_routers_learn_from_no_query_that_is_measured() -> None:
+    table = table_of(GOOD)
+    trial = try_out(table, HERD, EXPERT, predictor="ridge")
+    back = held_back(table.texts)
+    assert trial.table.texts == [text for text, held in zip(table.texts, back, strict=True) if held]
+    assert trial.before.facts.n_queries == trial.after.facts.n_queries == int((~back).sum())
+    # The same text falls on the same side wherever it stands.
+    assert held_back(["a  b"])[0] == held_back(["x", " a b "])[1]
+
+
+def test_an_expert_without_outcomes_or_of_the_herd_is_refused_before_anything_is_learned() -> None:
+    nothing = dict.fromkeys(TOPICS, (0.5, 0.5, np.nan))
+    with pytest.raises(InputError, match="no graded outcome of 'lawyer'"):
+        try_out(table_of(nothing), HERD, EXPERT)
+    with pytest.raises(InputError, match="in the herd already"):
+        try_out(table_of(GOOD), Herd([*HERD, EXPERT]), EXPERT)
