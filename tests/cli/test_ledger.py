@@ -42,3 +42,14 @@ def test_outcomes_of_another_origin_are_not_written_over(herdwise, ledger, make_
     assert run.code == 2
     assert "no ledger gave" in run.err
     assert read_outcomes(mine).n_outcomes == 2
+
+
+def test_prune_says_what_would_go_and_then_takes_it(herdwise, ledger):
+    keep = ("ledger", "prune", "--ledger", ledger, "--keep-texts-days", "30", "--json")
+    told = {"texts": 1, "comments": 0, "decisions": 0, "stripped": 0}
+    assert herdwise(*keep, "--dry-run").json == {"dry_run": True, **told}
+    assert herdwise(*keep).json == {"dry_run": False, **told}
+    run = herdwise("ledger", "prune", "--ledger", ledger, "--keep-texts-days", "30", "--keep-days", "30")
+    assert "erased the texts of 0 decisions and 0 comments; deleted 1 decisions" in run.out
+    run = herdwise("ledger", "prune", "--ledger", ledger)
+    assert (run.code, "--keep-texts-days" in run.err) == (2, True)

@@ -41,6 +41,37 @@ def register(app: typer.Typer) -> None:
                 f" {done.without_answer:,} without an answer"
             )
 
+    @group.command("prune")
+    def prune(
+        ledger: str = typer.Option(..., "--ledger", help="A database URL, or the path of an SQLite file."),
+        keep_texts_days: float | None = typer.Option(
+            None, min=0, help="Erase prompts, answers and comments that are older; figures stay."
+        ),
+        keep_days: float | None = typer.Option(None, min=0, help="Delete decisions that are older."),
+        dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would go."),
+        as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+    ) -> None:
+        """Erase old texts, delete old decisions. The ledger may be in use."""
+        from dataclasses import asdict
+
+        from herdwise.core.errors import ConfigError
+        from herdwise.serving.ledger_retention import prune_ledger
+
+        if keep_texts_days is None and keep_days is None:
+            raise ConfigError(
+                "nothing is said of what may go.", remedy="Give --keep-texts-days, --keep-days or both."
+            )
+        done = prune_ledger(ledger, keep_texts_days=keep_texts_days, keep_days=keep_days, dry_run=dry_run)
+        if as_json:
+            console.emit_json({"dry_run": dry_run, **asdict(done)})
+            return
+        console.show(
+            f"{'would erase' if dry_run else 'erased'} the texts of {done.texts:,} decisions and"
+            f" {done.comments:,} comments;"
+            f" {'would delete' if dry_run else 'deleted'} {done.decisions:,} decisions,"
+            f" and all but the charge of {done.stripped:,}"
+        )
+
     @group.command("show")
     def show(
         ledger: str = typer.Option(..., "--ledger", help="A database URL, or the path of an SQLite file."),

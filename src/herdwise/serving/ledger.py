@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,7 @@ from herdwise.core.money import NANOS_PER_USD
 from herdwise.serving.keyring import Keyring
 from herdwise.serving.ledger_engine import open_engine
 from herdwise.serving.ledger_export import Exported, export_ledger
+from herdwise.serving.ledger_retention import Pruned, prune
 from herdwise.serving.ledger_tables import ASKS, CANDIDATES, DECISIONS, FEEDBACK
 from herdwise.serving.ledger_writer import BatchWriter
 from herdwise.serving.records import DecisionRecord, FeedbackRecord
@@ -140,6 +142,15 @@ class Ledger:
             ConfigError: when nothing can be exported.
         """
         return export_ledger(self.url, path)
+
+    async def prune(
+        self, *, keep_texts_days: float | None, keep_days: float | None, stop: threading.Event
+    ) -> Pruned:
+        """Erase and delete what is older than it is to be kept; see ``ledger_retention.prune``."""
+        engine = self._started()[1]
+        return await asyncio.to_thread(
+            lambda: prune(engine, keep_texts_days=keep_texts_days, keep_days=keep_days, stop=stop)
+        )
 
     def _started(self) -> tuple[BatchWriter, Engine]:
         if self._writer is None or self._engine is None:
