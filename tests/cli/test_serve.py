@@ -167,10 +167,11 @@ def test_what_cannot_be_served_ends_with_2_and_a_remedy(
 def test_what_is_announced_says_how_to_ask_and_how_to_train(capsys, config):
     from herdwise.cli.serve import _announce
     from herdwise.config.load import load
+    from herdwise.config.served import facts
     from herdwise.config.wiring import build_service
 
     read = load(config(f"{A}, quality: 0.4"), {})
-    _announce("http://127.0.0.1:8484", read, build_service(read), Path("herdwise.yaml"))
+    _announce(facts("http://127.0.0.1:8484", build_service(read)), read, Path("herdwise.yaml"))
     told = capsys.readouterr().out
     assert "http://127.0.0.1:8484/v1, over 1 candidate: a" in told
     assert "no trained router" in told

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from herdwise.serving.admin import AdminEndpoints
 from herdwise.serving.admission import Admission
+from herdwise.serving.company import Company
 from herdwise.serving.app import APIS
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.endpoints import Endpoints
@@ -20,7 +21,8 @@ RELOAD = "/admin/v1/reload"
 async def test_the_document_and_the_routes_are_the_same(endpoint: Any) -> None:
     e = await endpoint()
     admission = Admission(())
-    cold = Endpoints(e.service, Dispatcher(e.service), admission, Metrics(), lambda: False)
+    company = Company(e.service.settings, Metrics(), e.service.ledger, None)
+    cold = Endpoints(e.service, Dispatcher(e.service), admission, Metrics(), company, lambda: False)
 
     async def reload() -> dict[str, Any]:
         return {}

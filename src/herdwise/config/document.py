@@ -49,8 +49,25 @@ class Document:
         return self.lines.get(path)
 
 
-def read(path: Path, environ: Mapping[str, str]) -> Document:
-    """Read a YAML file and fill in its variables.
+def text_of(path: Path) -> str:
+    """A config file's text.
+
+    Raises:
+        ConfigError: no such file, or no text.
+    """
+    remedy = "herdwise init writes one."
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no config file {str(path)!r}.", remedy=remedy) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path.name}: not UTF-8 text at byte {error.start}.") from None
+    except OSError as error:
+        raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror}.", remedy=remedy) from None
+
+
+def read(path: Path, environ: Mapping[str, str], text: str | None = None) -> Document:
+    """Read a YAML file (or, instead, its text) and fill in its variables.
 
     ``${NAME}`` must be set; ``${NAME:-text}`` takes ``text`` where it is unset or empty, as a shell does;
     ``$${`` is a plain ``${``.
@@ -58,17 +75,8 @@ def read(path: Path, environ: Mapping[str, str]) -> Document:
     Raises:
         ConfigError: no such file, not YAML (with the line), a key twice, a variable that is not set.
     """
-    remedy = "herdwise init writes one."
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise ConfigError(f"there is no config file {str(path)!r}.", remedy=remedy) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path.name}: not UTF-8 text at byte {error.start}.") from None
-    except OSError as error:
-        raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror}.", remedy=remedy) from None
-    try:
-        reader = _Reader(text, path.name, environ)
+        reader = _Reader(text_of(path) if text is None else text, path.name, environ)
         return reader.document()
     except yaml.MarkedYAMLError as error:
         # PyYAML's own text quotes the line, which may hold a key: only its place and its problem are told.

@@ -122,6 +122,7 @@ goals:
 server:
   #host: 127.0.0.1                  # any other address needs a key
   #port: 8484
+  #workers: 1                       # processes that share the port
   #api_keys: ["${HERDWISE_API_KEY}"]
   #admin_key: "${HERDWISE_ADMIN_KEY}"   # opens /admin/v1: virtual keys with budgets and limits
   #flags_in_prompt: false           # "[Flag: smallest model]" in a prompt states a goal

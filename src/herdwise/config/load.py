@@ -22,18 +22,19 @@ _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _SQLITE_FILE = re.compile(r"^(?P<scheme>sqlite(?:\+\w+)?:///)(?P<file>[^?]+)(?P<query>\?.*)?$")
 
 
-def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Config:
+def load(path: str | Path, environ: Mapping[str, str] | None = None, *, text: str | None = None) -> Config:
     """Read, fill in and check a config file. Relative paths in it are relative to its folder.
 
     Args:
         path: the YAML file.
         environ: where ``${NAME}`` is looked up; the process's environment unless given.
+        text: what the file held when it was read before; it is not read again then.
 
     Raises:
         ConfigError: naming file, line and path of what is wrong.
     """
     path = Path(path)
-    document = read(path, os.environ if environ is None else environ)
+    document = read(path, os.environ if environ is None else environ, text)
     if document.root is None:
         raise ConfigError(f"{path.name} is empty.", remedy="herdwise init writes an example.")
     if not isinstance(document.root, dict):

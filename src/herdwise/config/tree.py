@@ -190,6 +190,7 @@ class ServerNode(Node, frozen=True):
 
     host: str = "127.0.0.1"
     port: Port = 8484
+    workers: Count = 1
     api_keys: list[Secret] = []
     admin_key: Secret | None = None
     flags_in_prompt: bool = False
@@ -214,9 +215,13 @@ class ServerNode(Node, frozen=True):
 
 
 class StateNode(Node, frozen=True):
-    """What several gateways of one ledger share: limits and budgets of virtual keys, in Redis or Valkey."""
+    """What several gateways of one ledger share in Redis or Valkey.
+
+    Limits and budgets of virtual keys, conversations, and (``breakers``) who is left alone.
+    """
 
     url: Secret | None = None
+    breakers: bool = True
 
 
 class LedgerNode(Node, frozen=True):

@@ -190,6 +190,7 @@ def build_settings(config: Config) -> Settings:
         cache_url=_cache_url(config),
         telemetry=_telemetry(config),
         state_url=None if config.state.url is None else config.state.url.reveal(),
+        share_breakers=config.state.breakers,
     )
     check_bind(settings.host, settings.keys)
     return settings

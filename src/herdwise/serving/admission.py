@@ -67,8 +67,12 @@ class Admission:
         self._static = tuple(key.encode() for key in static)
         self._admin = None if admin_key is None else admin_key.encode()
 
-    async def start(self, ledger: Ledger | None) -> None:
+    async def start(self, ledger: Ledger | None, meter: Meter | None = None) -> None:
         """Read the virtual keys, and keep them fresh.
+
+        Args:
+            ledger: which keeps them.
+            meter: counts for them; None = by the shared state, or for this process alone.
 
         Raises:
             MissingExtraError, ConfigError: when the shared state cannot be used.
@@ -77,8 +81,10 @@ class Admission:
             return
         ring = ledger.keyring()
         await asyncio.to_thread(ring.refresh)
-        if self._state_url is None:
-            meter: Meter = LocalMeter(ledger.charged)
+        if meter is not None:
+            pass
+        elif self._state_url is None:
+            meter = LocalMeter(ledger.charged)
         else:
             from herdwise.serving.meter_redis import RedisMeter
 

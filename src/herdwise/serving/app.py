@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,14 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from herdwise.core.errors import ConfigError
 from herdwise.serving.admin import AdminEndpoints
 from herdwise.serving.admission import Admission
 from herdwise.serving.cache import Cache, CacheStores
 from herdwise.serving.chat import ChatEndpoint
+from herdwise.serving.company import Company
 from herdwise.serving.console import console_routes
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.endpoints import Endpoints, error_response
+from herdwise.serving.listening import listen, url_of
 from herdwise.serving.logs import configure_logging
 from herdwise.serving.metrics import Metrics, breaker_values
 from herdwise.serving.reloading import Rebuild, Reloading
@@ -33,6 +33,7 @@ from herdwise.serving.wire.errors import from_exception, wire_error
 from herdwise.serving.wire.openai_completions import Completions
 from herdwise.serving.wire.openai_reply import ChatCompletions
 from herdwise.serving.wire.openai_responses import Responses
+from herdwise.serving.workers_link import Link
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class App:
         service: what to serve.
         rebuild: reads the config anew (see ``reloading``); None = there is nothing to reload.
         on_settings: told of new settings before they hold.
+        link: to the process that started this one as one of several workers.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class App:
         *,
         rebuild: Rebuild | None = None,
         on_settings: Callable[[Settings], None] | None = None,
+        link: Link | None = None,
     ) -> None:
         settings = service.settings
         self._admission = Admission(settings.api_keys, settings.admin_key, settings.state_url)
         self._metrics = Metrics()
         self._stores = CacheStores(settings.cache, settings.cache_url, self._metrics)
+        self._company = Company(settings, self._metrics, service.ledger, link)
         self.reloading = Reloading(
             service,
             self._admission,
@@ -80,26 +84,31 @@ class App:
     async def _running(self, _app: Starlette) -> AsyncIterator[None]:
         if self._ledger is not None:
             self._ledger.start(self.reloading.current.service.ranker.herd)
-        await self._admission.start(self._ledger)
+        await self._admission.start(self._ledger, await self._company.join(self.reloading))
         self.reloading.start()
         try:
             yield
         finally:
             self.reloading.draining = True
             await self.reloading.stop()
+            await self._company.leave()
             await self._admission.close()
             await self._stores.close()
             if self._ledger is not None:
                 await asyncio.to_thread(self._ledger.close)
+            await self._company.part()
 
     def _assemble(self, service: Service, dispatcher: Dispatcher) -> ASGIApp:
-        admission, metrics = self._admission, self._metrics
+        admission, metrics, company = self._admission, self._metrics, self._company
+        company.watch(dispatcher.health)
         cache = None if service.settings.cache.kind == "none" else Cache(service, self._stores)
         hot = {api.path: ChatEndpoint(service, dispatcher, api(), admission, metrics, cache) for api in APIS}
         cold = Starlette(
             routes=[
-                *Endpoints(service, dispatcher, admission, metrics, lambda: self.reloading.draining).routes(),
-                *AdminEndpoints(admission, self._reload, self._stores.clear).routes(),
+                *Endpoints(
+                    service, dispatcher, admission, metrics, company, lambda: self.reloading.draining
+                ).routes(),
+                *AdminEndpoints(admission, self.reload, self._stores.clear).routes(),
                 *(console_routes() if service.settings.console else ()),
             ],
             exception_handlers={HTTPException: _http_error, Exception: _any_error},
@@ -113,8 +122,13 @@ class App:
 
         return serve_one
 
-    async def _reload(self) -> dict[str, Any]:
-        return await self.reloading.reload()
+    async def reload(self) -> dict[str, Any]:
+        """Go by the config as it now stands; where there are several workers, all of them or none.
+
+        Raises:
+            RequestError, HerdwiseError: as ``Reloading.reload``.
+        """
+        return await self._company.reload()
 
     def _gauges(self) -> None:
         gauge, reloading, ledger = self._metrics.gauge, self.reloading, self._ledger
@@ -188,7 +202,11 @@ def create_app(service: Service) -> ASGIApp:
 
 
 def serve(
-    service: Service, *, rebuild: Rebuild | None = None, on_ready: Callable[[str], None] | None = None
+    service: Service,
+    *,
+    rebuild: Rebuild | None = None,
+    on_ready: Callable[[str], None] | None = None,
+    link: Link | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; open requests may end within ``settings.drain_s``.
 
@@ -196,6 +214,7 @@ def serve(
         service: what to serve.
         rebuild: what SIGHUP and POST /admin/v1/reload build the next service with.
         on_ready: called with the endpoint's URL once it listens.
+        link: to the process that started this one as one of several workers, and listens for all.
 
     Raises:
         ConfigError: when the address may not or cannot be listened on, or the ledger can't be opened.
@@ -212,15 +231,14 @@ def serve(
     threadpool_limits(1, user_api="blas")
     if service.ledger is not None:
         service.ledger.start(service.ranker.herd)
-    listening = _listen(settings.host, settings.port)
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{host}:{listening.getsockname()[1]}"
+    listening = listen(settings.host, settings.port) if link is None else link.listening()
+    url = url_of(settings.host, listening) if link is None else link.hello.url
 
     def settle(new: Settings) -> None:
         configure_logging(new)
         threadpool_limits(1, user_api="blas")  # a new router may have brought a library of its own
 
-    app = App(service, rebuild=rebuild, on_settings=settle)
+    app = App(service, rebuild=rebuild, on_settings=settle, link=link)
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -232,22 +250,8 @@ def serve(
         server_header=False,
     )
     with listening:
-        Server(config, app, (lambda: on_ready(url)) if on_ready else (lambda: None)).run(sockets=[listening])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.create_server((host, port), family=family, backlog=2048)
-        # Inherited by every connection. Without it an answer's second packet may wait 40 ms for the
-        # client's acknowledgement of the first.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except OSError as error:
-        raise ConfigError(
-            f"{host}:{port} cannot be listened on: {error.strerror}.",
-            remedy="Is another process using the port? Choose another with server.port.",
-        ) from error
-    return listening
+        ready = (lambda: on_ready(url)) if on_ready else (lambda: None)
+        Server(config, app, ready, link).run(sockets=[listening])
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -17,6 +17,7 @@ from herdwise.core.candidate import Candidate
 from herdwise.core.errors import HerdwiseError, InputError, RequestError
 from herdwise.serving.access import read_body
 from herdwise.serving.admission import Admission, Client
+from herdwise.serving.company import Company
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.embeddings import ENCODER_MODEL, embed
 from herdwise.serving.keyring import Terms
@@ -51,7 +52,8 @@ class Endpoints:
 
     Args:
         service, dispatcher, admission: who answers, carries out and lets in.
-        metrics: what GET /metrics tells.
+        metrics: counts requests.
+        company: the other processes that serve the same herd.
         draining: whether the process is about to end.
     """
 
@@ -61,10 +63,11 @@ class Endpoints:
         dispatcher: Dispatcher,
         admission: Admission,
         metrics: Metrics,
+        company: Company,
         draining: Callable[[], bool],
     ) -> None:
         self._service, self._dispatcher, self._admission = service, dispatcher, admission
-        self._metrics, self._draining = metrics, draining
+        self._metrics, self._company, self._draining = metrics, company, draining
         self._created = int(time.time())
 
     def routes(self) -> list[Route]:
@@ -74,8 +77,8 @@ class Endpoints:
             Route("/readyz", self.readyz, methods=["GET"]),
             Route("/openapi.json", self.openapi, methods=["GET"]),
             Route("/metrics", self.metrics, methods=["GET"]),
-            self._counted("/v1/embeddings", self._keyed(self.embeddings)),
             Route("/console/examples.json", self._keyed(self.examples), methods=["GET"]),
+            self._counted("/v1/embeddings", self._keyed(self.embeddings)),
             self._counted("/v1/messages/count_tokens", self._keyed(self.count_tokens)),
             Route("/v1/models", self._keyed(self.models), methods=["GET"]),
             Route("/v1/models/{name:path}", self._keyed(self.model), methods=["GET"]),
@@ -131,18 +134,18 @@ class Endpoints:
         del request
         return _json(document())
 
-    async def metrics(self, request: Request) -> Response:
     async def examples(self, request: Request) -> Response:
         """Queries that the console offers."""
         del request
         return _json({"examples": self._service.settings.console_examples})
 
+    async def metrics(self, request: Request) -> Response:
         """What was counted, for Prometheus. Where keys are asked for, it takes one of the config."""
         try:
             self._admission.check_overseer(dict(request.scope["headers"]))
         except RequestError as error:
             return error_response(from_exception(error))
-        return Response(await self._metrics.text(), headers={"content-type": CONTENT_TYPE})
+        return Response(await self._company.counted(), headers={"content-type": CONTENT_TYPE})
 
     async def models(self, request: Request) -> Response:
         """All names that a request's ``model`` may have."""
@@ -224,11 +227,14 @@ class Endpoints:
         record = _read_feedback(decode(raw))
         await self._check_own(request.state.client, record.query_id)
         if record.query_id in self._dispatcher.open:
-            raise RequestError(
-                "the decision has no answer yet.", status=409, param="decision_id", code="decision_open"
-            )
+            raise _still_open()
         try:
-            await ledger.feedback(record)
+            try:
+                await ledger.feedback(record)
+            except InputError:
+                if not await self._written_elsewhere(record.query_id):
+                    raise
+                await ledger.feedback(record)
         except InputError:
             raise
         except HerdwiseError as error:
@@ -245,16 +251,38 @@ class Endpoints:
                 raise unknown_decision(name)
             record = course.record(store_texts=self._service.settings.store_texts)
             return _json(_shown({**asdict(record), "feedback": []}))
-        found = await self._ledger().find(name)
+        found = await self._find(name)
         if found is None or (client.key is not None and found["key_id"] != client.key.key_id):
             raise unknown_decision(name)
         return _json(_shown(found))
+
+    async def _find(self, name: str) -> dict[str, Any] | None:
+        """A decision of the ledger, or one that another worker is carrying out."""
+        found = await self._ledger().find(name)
+        if found is None and not self._company.alone:
+            under_way = await self._company.find(name)
+            if under_way is not None:
+                return {**under_way, "feedback": []}
+            found = await self._ledger().find(name)  # it may have been written meanwhile
+        return found
+
+    async def _written_elsewhere(self, name: str) -> bool:
+        """Whether another worker may have written a decision just now.
+
+        Raises:
+            RequestError: 409, while it is carrying it out.
+        """
+        if self._company.alone:
+            return False
+        if await self._company.find(name) is not None:
+            raise _still_open()
+        return True
 
     async def _check_own(self, client: Client, name: str) -> None:
         """A virtual key sees and grades its own decisions only."""
         if client.key is None or name in self._dispatcher.open:
             return
-        found = await self._ledger().find(name)
+        found = await self._find(name)
         if found is None or found["key_id"] != client.key.key_id:
             raise unknown_decision(name)
 
@@ -277,7 +305,6 @@ def _allowed(name: str, terms: Terms) -> bool:
     return terms.candidates is None or name in terms.candidates
 
 
-def _shown(found: dict[str, Any]) -> dict[str, Any]:
 def _facts(candidate: Candidate) -> dict[str, Any]:
     """What is known of a candidate, for clients that choose; None = unknown."""
     return {
@@ -291,6 +318,7 @@ def _facts(candidate: Candidate) -> dict[str, Any]:
     }
 
 
+def _shown(found: dict[str, Any]) -> dict[str, Any]:
     query_id, goals, tools = found.pop("query_id"), found.pop("goals"), found.pop("tools")
     return {
         "object": "decision",
@@ -299,6 +327,12 @@ def _facts(candidate: Candidate) -> dict[str, Any]:
         "goals": None if goals is None else msgspec.json.decode(goals),
         "tools": None if tools is None else msgspec.json.decode(tools),
     }
+
+
+def _still_open() -> RequestError:
+    return RequestError(
+        "the decision has no answer yet.", status=409, param="decision_id", code="decision_open"
+    )
 
 
 def _read_feedback(body: Any) -> FeedbackRecord:

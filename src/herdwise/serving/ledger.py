@@ -127,6 +127,10 @@ class Ledger:
             return {**asdict(waiting), "feedback": []}
         return await asyncio.to_thread(_find, engine, query_id)
 
+    def waits(self, query_id: str) -> bool:
+        """Whether a decision that has ended is not on the disk yet."""
+        return self._started()[0].pending(query_id) is not None
+
     def keyring(self) -> Keyring:
         """The virtual keys that are kept in this ledger."""
         return Keyring(self._started()[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from herdwise.core.errors import HerdwiseError, RequestError
 
 logger = logging.getLogger(__name__)
 
-#: What a question or an answer may be: anything that is JSON.
+#: Answers a question; both are what msgpack can hold.
 Handler = Callable[[Any], Awaitable[Any]]
 
 _LENGTH = struct.Struct("!I")
@@ -47,8 +48,8 @@ class Peer:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handlers: Mapping[str, Handler]
     ) -> None:
         self._reader, self._writer, self._handlers = reader, writer, handlers
-        self._encode = msgspec.json.Encoder().encode
-        self._decode = msgspec.json.Decoder(_Frame).decode
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(_Frame).decode
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._number = 0
@@ -133,6 +134,32 @@ class Peer:
             problem = {"message": f"{frame.asked!r} failed: {type(error).__name__}."}
         if frame.number and not self.gone.is_set():
             self._send(_Frame(answers=frame.number, body=body, problem=problem))
+
+
+def send_one(line: socket.socket, what: str, body: Any) -> None:
+    """As ``Peer.tell``, on a socket that no loop has yet."""
+    data = msgspec.msgpack.encode(_Frame(asked=what, body=body))
+    line.sendall(_LENGTH.pack(len(data)) + data)
+
+
+def receive_one(line: socket.socket) -> Any:
+    """What the other end told first.
+
+    Raises:
+        GoneError: when it has ended.
+    """
+    (length,) = _LENGTH.unpack(_exactly(line, _LENGTH.size))
+    return msgspec.msgpack.decode(_exactly(line, length), type=_Frame).body
+
+
+def _exactly(line: socket.socket, size: int) -> bytes:
+    found = b""
+    while len(found) < size:
+        part = line.recv(size - len(found))
+        if not part:
+            raise GoneError("the other process has ended.")
+        found += part
+    return found
 
 
 def _told(error: HerdwiseError) -> dict[str, Any]:

@@ -9,13 +9,15 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
 from herdwise.core.errors import HerdwiseError
 from herdwise.serving.app import App
+from herdwise.serving.workers_link import Link
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +36,15 @@ class Server(uvicorn.Server):
         config: how to serve the application.
         app: the application.
         on_ready: called once it listens.
+        link: to the process that started this one; when that is gone, this one ends as after SIGTERM.
     """
 
-    def __init__(self, config: uvicorn.Config, app: App, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, app: App, on_ready: Callable[[], None], link: Link | None = None
+    ) -> None:
         super().__init__(config)
-        self._app, self._on_ready = app, on_ready
-        self._reloading: set[asyncio.Task[None]] = set()
+        self._app, self._on_ready, self._link = app, on_ready, link
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See ``uvicorn.Server``."""
@@ -48,6 +53,8 @@ class Server(uvicorn.Server):
             return
         if threading.current_thread() is threading.main_thread():
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
+        if self._link is not None:
+            self._spawn(self._end_with(self._link))
         self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -74,13 +81,22 @@ class Server(uvicorn.Server):
         self.config.timeout_graceful_shutdown = math.ceil(drain_s - linger_s)
         await super().shutdown(sockets=sockets)
 
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _end_with(self, link: Link) -> None:
+        await link.gone()
+        if not self.should_exit:
+            logger.error("the process that started this one is gone")
+            self.should_exit = True
+
     def _hang_up(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._reload())
-        self._reloading.add(task)
-        task.add_done_callback(self._reloading.discard)
+        self._spawn(self._reload())
 
     async def _reload(self) -> None:
         try:
-            await self._app.reloading.reload()
+            await self._app.reload()
         except HerdwiseError as error:
             logger.error("nothing was reloaded: %s", error)

@@ -29,6 +29,8 @@ _END_S = 5.0
 _FIXED = {
     "server.host": "host",
     "server.port": "port",
+    "server.workers": "workers",
+    "state.breakers": "share_breakers",
     "state.url": "state_url",
     "cache.url": "cache_url",
     "telemetry": "telemetry",

@@ -29,7 +29,9 @@ class Settings:
         host, port: where it listens; port 0 lets the system choose.
         api_keys: keys that a client may show; empty = no key is asked for (loopback only).
         admin_key: opens the admin API, by which virtual keys are made; with one, every client needs a key.
+        workers: processes that serve the endpoint together.
         state_url: Redis or Valkey that all gateways of one ledger share; None = this one is alone.
+        share_breakers: whether a candidate that fails for one of those gateways is left alone by all.
         flags_in_prompt: whether ``[Flag: smallest model]`` in a user message states a goal.
         explain_by_default: whether answers carry the ``herdwise`` object unasked.
         max_body_bytes: longest request body.
@@ -61,7 +63,9 @@ class Settings:
     port: int = 8484
     api_keys: tuple[str, ...] = ()
     admin_key: str | None = None
+    workers: int = 1
     state_url: str | None = None
+    share_breakers: bool = True
     flags_in_prompt: bool = False
     explain_by_default: bool = False
     max_body_bytes: int = 32 * 1024 * 1024
