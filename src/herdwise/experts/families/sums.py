@@ -30,7 +30,8 @@ _MINUS = (
 
 
 def _draw(rng: random.Random, _split: Split) -> Item:
-    a, b = rng.randrange(100), rng.randrange(100)
+    # Short numbers often: their sums are what longer ones are made of.
+    a, b = (rng.randrange(rng.choice((10, 100, 100))) for _ in range(2))
     if rng.random() < 0.5:
         query, phrasing = say(rng, "sums", _PLUS, a=a, b=b)
         difficulty = 1 if a % 10 + b % 10 < 10 else 2
