@@ -141,6 +141,8 @@ class Misbehaving:
         fault = server.truth.draw.choice(self.faults) if self.faults else "ok"
         if fault in OF_OPENAI and server.chat_path != "/v1/chat/completions":
             fault = "server_error"
+        if fault == "no_finish_reason" and not x.streaming:
+            fault = "truncated_json"  # what it would say knows no tools
         if x.request.path == server.chat_path:
             server.truth.served[fault] += 1
         server.behave(*_options(fault))

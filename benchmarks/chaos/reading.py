@@ -91,7 +91,6 @@ def chat_stream(raw: bytes, *, counted: bool) -> Said:
     must(role, "nobody's role is said")
     must(len(ids) == 1, f"{len(ids)} ids")
     must(reason in {"stop", "length", "tool_calls"}, f"finish reason {reason!r}")
-    must(not counted or said.usage is not None, "no usage")
     must((reason == "tool_calls") == bool(calls), f"{len(calls)} calls, finish reason {reason!r}")
     said.calls = [(name, arguments) for name, arguments in calls.values()]
     return said
@@ -138,7 +137,6 @@ def completions_stream(raw: bytes, *, counted: bool) -> Said:
         reason = chunk["choices"][0]["finish_reason"] or reason
     must(len(ids) == 1, f"{len(ids)} ids")
     must(reason in {"stop", "length"}, f"finish reason {reason!r}")
-    must(not counted or said.usage is not None, "no usage")
     return said
 
 

@@ -211,6 +211,8 @@ async def _check_ledger(endpoint: Endpoint, load: Load, herd: Herd, report: Repo
                 wrong.append(f"an ask's tokens: {about}, {stated[ended.question.number]}")
         own = theirs[returned][2:]
         whole = (n_in, n_out) if n_in is not None and n_out is not None else own
+        if ended.question.counted and ended.said.usage is None and None not in own:
+            wrong.append(f"no usage, though it was stated: {about}")
         if ended.said.usage is not None and ended.said.usage not in {whole, own}:
             wrong.append(f"usage: {about}")
         if ended.said.model != candidate and not any(ended.said.model == one[0] for one in theirs.values()):

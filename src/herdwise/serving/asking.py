@@ -125,9 +125,9 @@ async def _stream(
             for earlier in held:
                 await deliver(earlier)
             await deliver(chunk)
+    ask.beyond_text = beyond
     if deliver is not None and ask.delivered:
         held, ask.chunks = ask.chunks, []  # of a call whose end nobody said
-        ask.beyond_text = beyond
         for earlier in held:
             await deliver(earlier)
     if not ask.substance and ask.finish_reason not in _SILENT_ENDS:

@@ -63,7 +63,7 @@ class Exchange:
         self._metrics, self._settle = metrics, settle
         self._writer = api.writer(request, course) if course.stream else None
         self._include_usage = request.include_usage or api.counts
-        self._begun = self._gone = False
+        self._begun = self._gone = self._silent = False
         self._first: Mapping[str, Any] = {}
         self._beginner: LiveAsk | None = None
 
@@ -96,7 +96,10 @@ class Exchange:
         course, request = self._course, self._request
         policy = _DIRECT if request.candidate is not None else self._service.policies[request.policy]
         problem: Exception | None = None
-        alive = asyncio.create_task(self._keep_alive()) if course.stream and policy.consults else None
+        hold = self._service.settings.hold_tool_calls and bool(course.body.get("tools"))
+        alive = None
+        if course.stream and (policy.consults or hold):
+            alive = asyncio.create_task(self._keep_alive(hold=hold))
         try:
             await self._dispatcher.carry_out(course, policy, self._deliver)
         except ClientGoneError:
@@ -172,15 +175,16 @@ class Exchange:
         if self._writer is not None and (data := self._writer.chunk(body)):
             await self._send_part(data)
 
-    async def _keep_alive(self) -> None:
-        """Comments while several are consulted and nothing can be delivered yet.
+    async def _keep_alive(self, *, hold: bool) -> None:
+        """Comments while several are consulted, or a tool call is held back, and nothing can be delivered yet.
 
         The first waits, so that what is soon decided has headers that name its candidate.
         """
         with contextlib.suppress(ClientGoneError):  # whoever watches for the client's leaving ends it
-            while self._beginner is None:
+            while self._beginner is None or hold:
+                self._silent = True
                 await asyncio.sleep(self._service.settings.keep_alive_s)
-                if self._beginner is None:
+                if self._silent and (self._beginner is None or hold):
                     if not self._begun:
                         await self._begin_stream(None)
                     await self._send_part(_COMMENT)
@@ -234,6 +238,7 @@ class Exchange:
         return headers
 
     async def _send_part(self, body: bytes, *, more: bool = True) -> None:
+        self._silent = False
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
     async def _send(self, message: Message) -> None:

@@ -74,6 +74,13 @@ class _Writer(Writer):
         if explained is not None:
             frame = _frame(self._last, self._course)
             last = data_event({**frame, "choices": [], "herdwise": explained})
+        ask = self._course.returned
+        if ask is not None and ask.finish_reason is None:  # the upstream ended well, but did not say why
+            choices = [
+                {"index": index, "text": "", "finish_reason": "stop", "logprobs": None}
+                for index in self._chars or (0,)
+            ]
+            last = data_event({**_frame(self._last, self._course), "choices": choices}) + last
         return last + b"data: [DONE]\n\n"
 
     def error(self, error: WireError) -> bytes:

@@ -53,11 +53,9 @@ class _ChatWriter(Writer):
         last = b"" if explained is None else data_event(closing_chunk(self._course, self._first, explained))
         ask = self._course.returned
         if ask is not None and ask.finish_reason is None:  # the upstream ended well, but did not say why
-            n = self._course.body.get("n")
-            choices = [
-                {"index": index, "delta": {}, "finish_reason": _reason(ask.beyond_text)}
-                for index in range(n if isinstance(n, int) else 1)
-            ]
+            reason = "tool_calls" if ask.beyond_text else "stop"
+            n = n if isinstance(n := self._course.body.get("n"), int) else 1
+            choices = [{"index": index, "delta": {}, "finish_reason": reason} for index in range(n)]
             last = data_event({**frame(self._course, self._first), "choices": choices}) + last
         return last + b"data: [DONE]\n\n"
 
@@ -131,11 +129,8 @@ def _ended(choice: Any) -> Any:
     """A whole choice with the finish reason that clients need and its upstream left out."""
     if not isinstance(choice, Mapping) or choice.get("finish_reason") is not None:
         return choice
-    return {**choice, "finish_reason": _reason(bool((choice.get("message") or {}).get("tool_calls")))}
-
-
-def _reason(calls: bool) -> str:
-    return "tool_calls" if calls else "stop"
+    calls = (choice.get("message") or {}).get("tool_calls")
+    return {**choice, "finish_reason": "tool_calls" if calls else "stop"}
 
 
 def _total_usage(course: Course) -> dict[str, int] | None:
