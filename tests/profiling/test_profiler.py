@@ -18,11 +18,11 @@ from herdwise.core.errors import ConfigError, HerdwiseError, ItemsError
 from herdwise.core.money import Price
 from herdwise.profiling.asking import Patience
 from herdwise.profiling.benchmark import Item
+from herdwise.profiling.by_benchmark import wilson
 from herdwise.profiling.estimate import estimate
 from herdwise.profiling.graders.base import GRADERS, Grade
 from herdwise.profiling.graders.exact import Exact
 from herdwise.profiling.profiler import JOURNAL, Profiler
-from herdwise.profiling.by_benchmark import wilson
 from herdwise.storage.outcomes import read_outcomes, read_texts
 
 Start = Callable[..., Awaitable[Any]]

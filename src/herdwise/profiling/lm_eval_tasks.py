@@ -10,6 +10,18 @@ from typing import Any
 from herdwise.core.errors import ItemsError, MissingExtraError
 
 
+@lru_cache(maxsize=2)
+def _manager(include_path: str | None) -> Any:
+    """It reads thousands of files to know all tasks, which takes seconds."""
+    try:
+        tasks: Any = importlib.import_module("lm_eval.tasks")
+    except ImportError as error:
+        raise MissingExtraError("the benchmark lm_eval", extra="lm-eval") from error
+    if include_path is not None and not Path(include_path).is_dir():
+        raise ItemsError(f"lm_eval: {include_path}: there is no such folder.")
+    return tasks.TaskManager(include_path=include_path)
+
+
 @lru_cache(maxsize=8)
 def load_task(name: str, include_path: str | None = None) -> Any:
     """The task object of that name, with its documents.
@@ -22,13 +34,7 @@ def load_task(name: str, include_path: str | None = None) -> Any:
         MissingExtraError: when lm-eval is not installed.
         ItemsError: when there is no such task, or its data cannot be had.
     """
-    try:
-        tasks: Any = importlib.import_module("lm_eval.tasks")
-    except ImportError as error:
-        raise MissingExtraError("the benchmark lm_eval", extra="lm-eval") from error
-    if include_path is not None and not Path(include_path).is_dir():
-        raise ItemsError(f"lm_eval: {include_path}: there is no such folder.")
-    manager = tasks.TaskManager(include_path=include_path)
+    manager = _manager(include_path)
     if name not in manager.all_subtasks:
         kind = "is a group or tag" if name in manager.all_tasks else "is not known"
         raise ItemsError(

@@ -59,7 +59,7 @@ def table_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Rows of a CSV or parquet file as objects.
 
     Args:
-        path: by its suffix parquet, else CSV; a CSV whose first row names none of ``columns`` has no header.
+        path: parquet by its suffix, else CSV. A CSV whose first row lacks the first column's name has no header.
         columns: those that must stand there, in the order of a file without header.
 
     Raises:
@@ -76,7 +76,7 @@ def table_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                 continue
             if header is None:
                 names = [cell.strip() for cell in cells]
-                if set(names) & set(columns):
+                if columns[0] in names:
                     _lacking(path, [c for c in columns if c not in names])
                     header = names
                     continue
