@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +23,7 @@ from herdwise.serving.company import Company
 from herdwise.serving.console import console_routes
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.endpoints import Endpoints, error_response
+from herdwise.serving.ledger_retention import NOTHING, Pruned, Retention
 from herdwise.serving.listening import listen, url_of
 from herdwise.serving.logs import configure_logging
 from herdwise.serving.metrics import Metrics, breaker_values
@@ -73,6 +75,7 @@ class App:
             on_settings=on_settings,
         )
         self._ledger = service.ledger
+        self._retention = Retention(self._prune)
         self._lifespan = Starlette(lifespan=self._running)
         self._gauges()
 
@@ -86,11 +89,14 @@ class App:
             self._ledger.start(self.reloading.current.service.ranker.herd)
         await self._admission.start(self._ledger, await self._company.join(self.reloading))
         self.reloading.start()
+        if self._ledger is not None:
+            self._retention.start()
         try:
             yield
         finally:
             self.reloading.draining = True
             await self.reloading.stop()
+            await self._retention.stop()
             await self._company.leave()
             await self._admission.close()
             await self._stores.close()
@@ -129,6 +135,13 @@ class App:
             RequestError, HerdwiseError: as ``Reloading.reload``.
         """
         return await self._company.reload()
+
+    async def _prune(self, stop: threading.Event) -> Pruned:
+        settings = self.reloading.current.service.settings
+        texts_days, days = settings.keep_texts_days, settings.keep_days
+        if self._ledger is None or (texts_days is None and days is None):
+            return NOTHING
+        return await self._ledger.prune(keep_texts_days=texts_days, keep_days=days, stop=stop)
 
     def _gauges(self) -> None:
         gauge, reloading, ledger = self._metrics.gauge, self.reloading, self._ledger
