@@ -1,0 +1,85 @@
+"""``herdwise experts finetune``, ``merge`` and ``quantise``: from examples to a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from herdwise.cli import console
+from herdwise.cli.experts_inputs import (
+    Base,
+    Batch,
+    Context,
+    Heads,
+    Json,
+    Kind,
+    Layers,
+    LoraRank,
+    Rate,
+    Seed,
+    Steps,
+    Threads,
+    Width,
+    training_settings,
+)
+
+
+def register(group: typer.Typer) -> None:
+    """Add the commands."""
+
+    @group.command()
+    def finetune(
+        examples: Path = typer.Option(..., "--examples", help="JSONL of examples."),
+        out: Path = typer.Option(..., "--out", help="Model folder; an interrupted training is resumed."),
+        held_out: Path | None = typer.Option(None, "--held-out", help="JSONL of examples to report on."),
+        reasoning: bool = typer.Option(False, "--reasoning", help="Learn the steps to the answers too."),
+        kind: Kind = "scratch",
+        base: Base = None,
+        width: Width = 96,
+        layers: Layers = 4,
+        heads: Heads = 4,
+        context: Context = 192,
+        steps: Steps = 2000,
+        batch: Batch = 32,
+        lr: Rate = 2e-3,
+        threads: Threads = 1,
+        lora_rank: LoraRank = 8,
+        seed: Seed = 0,
+        as_json: Json = False,
+    ) -> None:
+        """Train a nano model on examples: from scratch, or all of a base, or LoRA on it. Needs torch."""
+        from herdwise.experts.examples import Example, read_examples
+        from herdwise.experts.finetune import TrainingProgress
+        from herdwise.experts.finetune import finetune as train
+
+        def rows(found: list[Example]) -> list[tuple[str, str, float]]:
+            return [(e.query, e.target(with_reasoning=reasoning), e.weight) for e in found if e.weight > 0]
+
+        settings = training_settings(
+            kind, width, layers, heads, context, steps, batch, lr, threads, lora_rank, seed
+        )
+        with console.stages() as update:
+
+            def progress(at: TrainingProgress) -> None:
+                update("fine-tune", at.step, at.steps)
+
+            report = train(
+                rows(read_examples(examples)),
+                out,
+                settings,
+                base=base,
+                held_out=None if held_out is None else rows(read_examples(held_out)),
+                progress=progress,
+            )
+        if as_json:
+            console.emit_json(report)
+            return
+        console.show(
+            f"{report.n_params:,} parameters learned {report.n_items:,} examples in {report.steps:,} steps"
+            f" ({report.cpu_s:.0f} CPU seconds, loss {report.loss:.3f}) -> {out}"
+        )
+        if report.held_out_exact is not None:
+            console.show(
+                f"{100 * report.held_out_exact:.1f}% of {report.n_held_out} held-out answers are exact."
+            )
