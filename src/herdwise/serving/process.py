@@ -17,6 +17,7 @@ import uvicorn
 
 from herdwise.core.errors import HerdwiseError
 from herdwise.serving.app import App
+from herdwise.serving.connections import SlowClients
 from herdwise.serving.workers_link import Link
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._app, self._on_ready, self._link = app, on_ready, link
         self._tasks: set[asyncio.Task[None]] = set()
+        self._slow = SlowClients()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See ``uvicorn.Server``."""
@@ -56,6 +58,15 @@ class Server(uvicorn.Server):
         if self._link is not None:
             self._spawn(self._end_with(self._link))
         self._on_ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """See ``uvicorn.Server``: ten times a second."""
+        if counter % 10 == 5:
+            most_s = self._app.reloading.current.service.settings.read_timeout_s
+            closed = self._slow.look(self.server_state.connections, time.monotonic(), most_s)
+            if closed:
+                logger.warning("%d connections were closed whose requests took too long to come", closed)
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """See ``uvicorn.Server``: it raises again, once it has ended, what it finds captured."""

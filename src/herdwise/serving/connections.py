@@ -1,0 +1,73 @@
+"""Clients' connections: how long a head may be, and how long a client may take to send a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+#: Longest head of a request: its first line and headers, in bytes. The server below keeps no limit.
+MOST_HEAD_BYTES = 64 * 1024
+_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, with a limit on what comes before a request is known."""
+
+    _head_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        """See ``asyncio.Protocol``."""
+        super().data_received(data)
+        cycle = self.cycle
+        if cycle is not None and (cycle.more_body or not cycle.response_complete):
+            self._head_bytes = 0
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+            self.transport.write(_TOO_LONG)
+            self.transport.close()
+
+
+class SlowClients:
+    """Closes connections on which a request has been coming in for too long. Looked at once a second."""
+
+    def __init__(self) -> None:
+        self._sending: dict[Any, tuple[Any, float]] = {}
+
+    def look(self, connections: Iterable[Any], now: float, most_s: float) -> int:
+        """Close who has been sending one request for more than ``most_s`` seconds.
+
+        Args:
+            connections: the server's ``Protocol`` objects.
+            now: seconds, monotonic.
+            most_s: how long a client may take.
+
+        Returns:
+            How many were closed.
+        """
+        sending: dict[Any, tuple[Any, float]] = {}
+        closed = 0
+        for one in connections:
+            if not _is_sending(one):
+                continue
+            cycle, since = self._sending.get(one, (None, now))
+            if cycle is not one.cycle:
+                since = now
+            if now - since > most_s:
+                one.transport.abort()
+                closed += 1
+            else:
+                sending[one] = (one.cycle, since)
+        self._sending = sending
+        return closed
+
+
+def _is_sending(one: Any) -> bool:
+    """Whether a request is awaited, in whole or in part, that is not one more of a kept connection."""
+    if one.cycle is None:
+        return True
+    if one.cycle.response_complete:
+        return one.timeout_keep_alive_task is None
+    return bool(one.cycle.more_body)
