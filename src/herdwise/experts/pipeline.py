@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,10 @@ from herdwise.experts.gate import GATE_SHARE, Verdict, held_back
 from herdwise.experts.manifest import Manifest, Work, sha256
 from herdwise.experts.order import Made, Order, Progress, Status, entry_of
 from herdwise.experts.proving import prove, save_router_with
-from herdwise.experts.quantise import quantise
 from herdwise.experts.supervise import cross_believed
 from herdwise.experts.voting import vote
 from herdwise.experts.weakness import Target, choose_target
+from herdwise.storage.write_outcomes import write_outcomes
 
 #: Share of the curated examples that training only reports on.
 _DEV_SHARE = 0.05
@@ -218,6 +218,8 @@ class _Making:
             return trained
 
         def shrink() -> Work:
+            from herdwise.experts.quantise import quantise
+
             return msgspec.to_builtins(quantise(trained, stored)), [stored]
 
         step = self.manifest.step("fine-tune")
@@ -227,6 +229,8 @@ class _Making:
     def _gate(self, target: Target, model: Path) -> Verdict:
         order = self.order
         verdict, router = order.out / "verdict.json", order.out / "router"
+        # All that is known now, the expert's outcomes among them: what the next expert starts from.
+        known = order.out / "outcomes"
         weights = {p.name: sha256(p) for p in sorted(model.glob("*.*")) if p.is_file()}
         expert = self._facts()
 
@@ -246,12 +250,13 @@ class _Making:
                 progress=self.progress,
             )
             write_whole(verdict, pretty(found))
+            write_outcomes(replace(table, splits=["train"] * table.n_queries), known)
             if not found.admitted:
-                return {"words": found.words}, [verdict]
+                return {"words": found.words}, [verdict, known]
             save_router_with(
                 table, order.herd, expert, router, found, settings=order.proof, progress=self.progress
             )
-            return {"words": found.words}, [verdict, router]
+            return {"words": found.words}, [verdict, known, router]
 
         inputs = {"model": weights, "outcomes": order.table.fingerprint(), "herd": repr(order.herd)}
         self._step("gate", {**inputs, "settings": repr(order.proof)}, work)

@@ -18,7 +18,7 @@ from herdwise.answers.agree import same_answer
 from herdwise.backends.nano.model import NanoModel
 from herdwise.core.errors import InputError
 from herdwise.experts.examples import Example
-from herdwise.experts.finetune import TrainingSettings, finetune
+from herdwise.experts.finetune import TrainingProgress, TrainingSettings, finetune
 
 Progress = Callable[[str, int, int], None]
 
@@ -85,5 +85,5 @@ def cross_believed(
     return scores
 
 
-def _told(progress: Progress, fold: int) -> Callable[[int, int], None]:
-    return lambda done, total: progress(f"judge {fold}", done, total)
+def _told(progress: Progress, fold: int) -> Callable[[TrainingProgress], None]:
+    return lambda at: progress(f"judge {fold}", at.step, at.steps)
