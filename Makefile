@@ -9,7 +9,7 @@ RUN_DIR ?= run
 PORT ?= 8484
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types layers check bench bench-consult bench-routing bench-gateway extras life-cycle clean
+.PHONY: help run test lint types layers check bench bench-consult bench-routing bench-herd bench-gateway extras life-cycle clean
 
 help: ## List what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ bench-routing: $(VENV)/.dev ## Routing by the query alone: targets on held-out s
 
 bench-gateway: $(VENV)/.dev ## The endpoint's speed beside LiteLLM and sglang-router (needs wrk and nginx)
 	@$(BIN)/python benchmarks/bench_gateway.py
+
+bench-herd: $(VENV)/.dev ## The founding figure: a herd of small experts against one larger generalist
+	@$(BIN)/python benchmarks/bench_herd.py
 
 bench: $(VENV)/.dev ## Every figure the README quotes
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from herdwise.core.errors import OutcomeError
 
-#: Outcome folders that ship with the package, reachable by name.
-SHIPPED = ("mmlu_pro",)
+#: Outcome folders that ship with the package, reachable by name; where they are in its data.
+SHIPPED = {"mmlu_pro": "mmlu_pro", "nano": "nano/outcomes"}
 
 
 def outcome_folder(path_or_name: str | os.PathLike[str]) -> Path:
@@ -21,7 +21,7 @@ def outcome_folder(path_or_name: str | os.PathLike[str]) -> Path:
     if path.is_dir():
         return path
     if str(path_or_name) in SHIPPED:
-        return Path(__file__).parent.parent / "data" / str(path_or_name)
+        return Path(__file__).parent.parent / "data" / SHIPPED[str(path_or_name)]
     raise OutcomeError(
         "there is no such folder.",
         file=str(path_or_name),

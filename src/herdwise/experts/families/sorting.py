@@ -31,24 +31,24 @@ _DOWN = (
 
 
 def _draw(rng: random.Random, _split: Split) -> Item:
-    kind, n = rng.randrange(3), rng.randrange(3, 6)
+    kind, n = rng.randrange(3), rng.choice((3, 3, 4))
     if kind == 0:
         numbers = rng.sample(range(100), n)
         things, ordered = [str(x) for x in numbers], [str(x) for x in sorted(numbers)]
     elif kind == 1:
-        things = rng.sample(WORDS, min(n, 4))
+        things = rng.sample(WORDS, n)
         ordered = sorted(things)
     else:
-        things = rng.sample("abcdefghijklmnopqrstuvwxyz", n + 2)
+        things = rng.sample("abcdefghijklmnopqrstuvwxyz", n + 1)
         ordered = sorted(things)
     down = rng.random() < 0.35
     joint = rng.choice((", ", " ", ","))
     query, phrasing = say(rng, "sorting", _DOWN if down else _UP, list=joint.join(things))
     answer = ", ".join(reversed(ordered) if down else ordered)
-    difficulty = max(1, len(things) - 3) if kind != 2 else 1 + (n > 4)
+    difficulty = n - 2
     return Item(
         query, answer, "sorting", " ".join(ordered), difficulty, f"{phrasing}/{'down' if down else 'up'}"
     )
 
 
-FAMILY = Family("sorting", "three to seven numbers, words or letters in order, up or down", _draw)
+FAMILY = Family("sorting", "three to five numbers, words or letters in order, up or down", _draw)
