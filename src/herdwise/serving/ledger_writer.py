@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from herdwise.core.errors import HerdwiseError, RequestError
-from herdwise.serving.ledger_tables import ASKS, DECISIONS, FEEDBACK
+from herdwise.serving.ledger_insert import insert_decisions
+from herdwise.serving.ledger_tables import DECISIONS, FEEDBACK
 from herdwise.serving.records import DecisionRecord, FeedbackRecord
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class BatchWriter:
         waiting = [item for item in batch if isinstance(item, _Waiting)]
         try:
             with self._engine.begin() as connection:
-                _insert(connection, decisions)
+                insert_decisions(connection, decisions)
                 refused = [item for item in waiting if not _insert_feedback(connection, item.record)]
         except OperationalError as error:
             self._put_back(decisions, waiting, error)
@@ -157,7 +157,7 @@ class BatchWriter:
         for position, record in enumerate(decisions):
             try:
                 with self._engine.begin() as connection:
-                    _insert(connection, [record])
+                    insert_decisions(connection, [record])
             except OperationalError as error:
                 self._put_back(decisions[position:], waiting, error)
                 return False
@@ -228,20 +228,6 @@ def _not_written(error: Exception) -> HerdwiseError:
         f"the feedback could not be written ({getattr(error, 'orig', None) or type(error).__name__}).",
         remedy="Send it again later.",
     )
-
-
-def _insert(connection: Connection, decisions: Sequence[DecisionRecord]) -> None:
-    if not decisions:
-        return
-    rows: list[dict[str, Any]] = []
-    asks: list[dict[str, Any]] = []
-    for record in decisions:
-        row = asdict(record)
-        asks.extend({"query_id": record.query_id, **ask} for ask in row.pop("asks"))
-        rows.append(row)
-    connection.execute(DECISIONS.insert(), rows)
-    if asks:
-        connection.execute(ASKS.insert(), asks)
 
 
 def _insert_feedback(connection: Connection, record: FeedbackRecord) -> bool:
