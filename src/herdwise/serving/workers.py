@@ -80,7 +80,7 @@ class Supervisor:
         self._command, self._told, self._on_ready = command, dict(told), on_ready
         self._alive: dict[int, _Worker] = {}
         self._ready: dict[int, _Worker] = {}
-        self._till = Till(self._charged)
+        self._till = Till()
         self._departed = Totals()
         self._news: deque[tuple[float, bytes]] = deque(maxlen=_NEWS_KEPT)
         self._restarts = 0
@@ -286,21 +286,14 @@ class Supervisor:
         async def reload(_body: Any) -> Any:
             return await self._reload()
 
+        async def ask(question: str, body: Any, *, within_s: float | None = None) -> Any:
+            return await worker.peer.ask(question, body, within_s=within_s)
+
         own = {"ready": ready, "failed": failed, "metrics": metrics, "find": find, "news": news}
-        return {**own, "reload": reload, **self._till.handlers(worker.process.pid)}
+        return {**own, "reload": reload, **self._till.handlers(worker.process.pid, ask)}
 
     def _others(self, worker: _Worker) -> list[_Worker]:
         return [other for other in self._ready.values() if other is not worker]
-
-    async def _charged(self, key_id: str, since: float) -> int:
-        """What the ledger holds as charged: any worker can look it up."""
-        for worker in list(self._ready.values()):
-            try:
-                found: int = await worker.peer.ask("charged", (key_id, since))
-            except GoneError:
-                continue
-            return found
-        raise GoneError("no worker can read the ledger.")
 
     async def _find(self, worker: _Worker, name: str) -> Any:
         others = self._others(worker)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import msgspec
@@ -14,6 +15,10 @@ from herdwise.serving.peer import Handler, Peer
 
 #: How long a worker waits for an answer: it takes the other end a look at the ledger at most.
 _WITHIN_S = 10.0
+
+
+#: Asks the worker whose question is being answered; each question has a task, and so a context, of its own.
+_ask: ContextVar[Callable[..., Awaitable[Any]]] = ContextVar("_ask")
 
 
 class WorkersMeter:
@@ -68,24 +73,27 @@ class WorkersMeter:
 
 
 class Till:
-    """The other end: counts for all workers, and lets go of what a worker held that has died.
+    """The other end: counts for all workers, and lets go of what a worker held that has died."""
 
-    Args:
-        charged: reads the ledger, through any worker.
-    """
-
-    def __init__(self, charged: Callable[[str, float], Any]) -> None:
-        self._meter = LocalMeter(charged)
+    def __init__(self) -> None:
+        self._meter = LocalMeter(_charged)
         self._held: dict[int, dict[str, tuple[VirtualKey, Reservation]]] = {}
 
-    def handlers(self, worker: int) -> dict[str, Handler]:
-        """Question -> what answers it, for one worker."""
+    def handlers(self, worker: int, ask: Callable[..., Awaitable[Any]]) -> dict[str, Handler]:
+        """Question -> what answers it, for one worker.
+
+        Args:
+            worker: names it.
+            ask: asks it, as ``Peer.ask``: who brings a key reads the ledger for it, should that be needed.
+        """
         held = self._held.setdefault(worker, {})
 
         async def begin(body: Any) -> Any:
+            _ask.set(ask)
             return await self._meter.begin(_key(body), body["at"])
 
         async def reserve(body: Any) -> Any:
+            _ask.set(ask)
             key = _key(body)
             amounts = (body["nanos"], body["tokens"], body["most_nanos"])
             made = await self._meter.reserve(key, body["at"], *amounts)
@@ -99,6 +107,7 @@ class Till:
             await self._meter.settle(_key(body), one, body["nanos"], body["tokens"], again=again)
 
         async def spent(body: Any) -> Any:
+            _ask.set(ask)
             return await self._meter.spent(_key(body), msgspec.convert(body["budget"], Budget), body["at"])
 
         return {"begin": begin, "reserve": reserve, "settle": settle, "spent": spent}
@@ -107,6 +116,11 @@ class Till:
         """A worker has ended: what it still held is nobody's any more. What it charged stays charged."""
         for key, one in self._held.pop(worker, {}).values():
             await self._meter.settle(key, one, 0, one.tokens)
+
+
+async def _charged(key_id: str, since: float) -> int:
+    found: int = await _ask.get()("charged", (key_id, since), within_s=_WITHIN_S)
+    return found
 
 
 def _key(body: Mapping[str, Any]) -> VirtualKey:
