@@ -29,6 +29,7 @@ from herdwise.serving.logs import configure_logging
 from herdwise.serving.metrics import Metrics, breaker_values
 from herdwise.serving.reloading import Rebuild, Reloading
 from herdwise.serving.service import Service, Settings, check_bind
+from herdwise.serving.telemetry import Telemetry
 from herdwise.serving.wire.anthropic_messages import Messages
 from herdwise.serving.wire.api import Api
 from herdwise.serving.wire.errors import from_exception, wire_error
@@ -65,6 +66,7 @@ class App:
         self._admission = Admission(settings.api_keys, settings.admin_key, settings.state_url)
         self._metrics = Metrics()
         self._stores = CacheStores(settings.cache, settings.cache_url, self._metrics)
+        self._telemetry = None if settings.telemetry is None else Telemetry(settings.telemetry)
         self._company = Company(settings, self._metrics, service.ledger, link)
         self.reloading = Reloading(
             service,
@@ -100,6 +102,8 @@ class App:
             await self._company.leave()
             await self._admission.close()
             await self._stores.close()
+            if self._telemetry is not None:
+                await asyncio.to_thread(self._telemetry.close)
             if self._ledger is not None:
                 await asyncio.to_thread(self._ledger.close)
             await self._company.part()
@@ -108,7 +112,11 @@ class App:
         admission, metrics, company = self._admission, self._metrics, self._company
         company.watch(dispatcher.health)
         cache = None if service.settings.cache.kind == "none" else Cache(service, self._stores)
-        hot = {api.path: ChatEndpoint(service, dispatcher, api(), admission, metrics, cache) for api in APIS}
+        traces = self._telemetry
+        hot = {
+            api.path: ChatEndpoint(service, dispatcher, api(), admission, metrics, cache, traces)
+            for api in APIS
+        }
         cold = Starlette(
             routes=[
                 *Endpoints(

@@ -20,8 +20,11 @@ from herdwise.serving.course import Course, decision_ids
 from herdwise.serving.direct import Direct, direct_situation
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.exchange import Carrier, Exchange, Headers, send_error
+from herdwise.serving.logs import REQUEST
 from herdwise.serving.metrics import Metrics
 from herdwise.serving.service import Service
+from herdwise.serving.telemetry import Telemetry
+from herdwise.serving.telemetry_trace import Trace
 from herdwise.serving.terms import Pass, check_terms, expected, too_dear, within
 from herdwise.serving.threads import tool_loop
 from herdwise.serving.wire.api import Api
@@ -47,9 +50,11 @@ class ChatEndpoint:
         admission: Admission,
         metrics: Metrics,
         cache: Cache | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._service, self._dispatcher, self._api, self._cache = service, dispatcher, api, cache
         self._admission, self._metrics = admission, metrics
+        self._telemetry = telemetry
         self._ids = decision_ids()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,20 +64,22 @@ class ChatEndpoint:
         if scope["method"] != "POST":
             await send_error(send, self._api, _NOT_POST)
             return
-        gate = self._dispatcher.gate
+        gate, trace = self._dispatcher.gate, None
+        if self._telemetry is not None:
+            trace = self._telemetry.begin(headers, started_at)
         try:
             client = await self._admission.client(headers)
             if not gate.enter_at_once():
                 await gate.enter()
         except HerdwiseError as error:
-            await self._refuse(send, error)
+            await self._refuse(send, error, trace)
             return
         except Exception as error:
             logger.exception("a request failed before anybody was asked")
-            await self._refuse(send, error)
+            await self._refuse(send, error, trace)
             return
         try:
-            await self._serve(scope, receive, send, started_at, headers, client)
+            await self._serve(scope, receive, send, started_at, headers, client, trace)
         finally:
             gate.leave()
 
@@ -84,6 +91,7 @@ class ChatEndpoint:
         started_at: float,
         headers: Mapping[bytes, bytes],
         client: Client,
+        trace: Trace | None,
     ) -> None:
         try:
             limit = self._service.settings.max_body_bytes
@@ -110,6 +118,8 @@ class ChatEndpoint:
                     carrier = Keeping(self._cache, looked, self._dispatcher)
             except NoCandidateError as error:
                 raise too_dear(admitted, error) or error from None
+            course.trace = trace
+            REQUEST.set((course.id, None if trace is None else trace.hex_id))
 
             async def settle() -> None:
                 if admitted is not None:
@@ -123,13 +133,17 @@ class ChatEndpoint:
             if admitted is not None and not again:  # what the cache gives costs nothing
                 await self._reserve(admitted, request, course)
         except HerdwiseError as error:
-            await self._refuse(send, error)
+            await self._refuse(send, error, trace)
             return
         except Exception as error:
             logger.exception("a request failed before anybody was asked")
-            await self._refuse(send, error)
+            await self._refuse(send, error, trace)
             return
-        await exchange.run(receive)
+        try:
+            await exchange.run(receive)
+        finally:
+            if self._telemetry is not None:
+                self._telemetry.ended(course, self._api.path, self._service.backends)
 
     async def _reserve(self, admitted: Pass, request: ChatRequest, course: Course) -> None:
         policy = _DIRECT if request.candidate is not None else self._service.policies[request.policy]
@@ -138,9 +152,11 @@ class ChatEndpoint:
         if policy.consults:
             self._admission.bind(admitted, course)
 
-    async def _refuse(self, send: Send, error: Exception) -> None:
+    async def _refuse(self, send: Send, error: Exception, trace: Trace | None) -> None:
         told = from_exception(error)
         self._metrics.undecided(self._api.path, told.status)
+        if self._telemetry is not None and trace is not None:
+            self._telemetry.refused(trace, self._api.path, told.status)
         await send_error(send, self._api, told)
 
     async def _begin(

@@ -26,6 +26,7 @@ from herdwise.core.query import CHARS_PER_TOKEN
 from herdwise.routing.base import Answer, Belief, Failure, InFlight, Situation, Spent
 from herdwise.routing.hearing import hear
 from herdwise.serving.records import AskRecord, DecisionRecord, Status
+from herdwise.serving.telemetry_trace import Trace
 
 #: Length of an answer that was lost, where none is predicted.
 _ASSUMED_TOKENS = 500.0
@@ -58,6 +59,7 @@ class LiveAsk:
         repeats: number of the ask that failed, which this one tries again.
         tries: how often its candidate was asked the same, this time included.
         due_at: ``time.perf_counter()`` before which it is not sent.
+        span_id: of its span, where it is traced.
     """
 
     number: int
@@ -86,6 +88,7 @@ class LiveAsk:
     repeats: int | None = None
     tries: int = 1
     due_at: float | None = None
+    span_id: int | None = None
 
     @property
     def text(self) -> str:
@@ -149,6 +152,8 @@ class Course:
         scope: whose conversations: a digest of the client's key.
         key_id: the virtual key that it is charged to.
         cached: what the cache said to it (see ``cache.Looked.note``); None = there is none.
+        trace: its place in a trace; None = it is not traced.
+        http_status: as the client was told, once it has ended.
         deadline_at: ``time.perf_counter()`` when its time runs out, once it is being carried out.
     """
 
@@ -179,6 +184,8 @@ class Course:
     ended_at: float | None = None
     deadline_at: float | None = None
     cached: Mapping[str, Any] | None = None
+    trace: Trace | None = None
+    http_status: int = 200
 
     def __post_init__(self) -> None:
         self.belief = self.situation.belief

@@ -239,6 +239,8 @@ class Dispatcher:
         backend = self._service.backends[ask.candidate]
         if ask.due_at is not None:
             await _until_due(ask)
+        if course.trace is not None:
+            ask.span_id = course.trace.pass_on()
         trial = self.health.begin(ask.candidate)
         joint = Joint(ask.continues) if course.stream and ask.continues is not None else None
 

@@ -133,6 +133,7 @@ class Exchange:
                 course.reason = "the endpoint ended before the answer did"
         elif course.status != "answered":
             status = self._error(problem).status
+        course.http_status = status
         self._metrics.ended(self._api.path, course, status)
         if ledger is not None:
             ledger.record(course.record(store_texts=self._service.settings.store_texts))

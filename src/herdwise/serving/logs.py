@@ -5,15 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import sys
+from contextvars import ContextVar
 
 import msgspec
 
 from herdwise.core.errors import ConfigError
 from herdwise.serving.service import Settings
 
+#: The decision's id, and the trace's where there is one, of the request that the running task serves.
+REQUEST: ContextVar[tuple[str, str | None] | None] = ContextVar("herdwise_request", default=None)
+
 #: What a log call may say beside its message (``extra=``); anything else is left out.
 FIELDS = (
     "decision_id",
+    "trace_id",
     "policy",
     "candidate",
     "status",
@@ -56,8 +61,11 @@ class TextFormatter(logging.Formatter):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    values = ((name, getattr(record, name, None)) for name in FIELDS)
-    return {name: value for name, value in values if value is not None}
+    values = {name: getattr(record, name, None) for name in FIELDS}
+    request = REQUEST.get()
+    if request is not None and values["decision_id"] in (None, request[0]):
+        values["decision_id"], values["trace_id"] = request
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def configure_logging(settings: Settings) -> None:
@@ -71,7 +79,7 @@ def configure_logging(settings: Settings) -> None:
         raise ConfigError(f"there is no log level {settings.log_level!r}.", remedy="Such as INFO or WARNING.")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
-    for name in ("herdwise", "uvicorn"):
+    for name in ("herdwise", "uvicorn", "opentelemetry"):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.propagate = False

@@ -21,6 +21,7 @@ from herdwise.transport.content import is_json, json_object, media_type
 from herdwise.transport.failures import from_aiohttp, from_error_object, from_status
 from herdwise.transport.lines import LineParser
 from herdwise.transport.sse import Event, SSEParser
+from herdwise.transport.tracing import TRACE_HEADERS
 
 #: How long the end of a body is awaited after a stream's last event, so that the connection can be kept.
 _TAIL_S = 0.1
@@ -217,11 +218,14 @@ class HttpClient:
                 headers={"Accept-Encoding": "identity", "User-Agent": "herdwise"},
                 auto_decompress=True,
             )
+        headers, trace = call.headers, TRACE_HEADERS.get()
+        if trace is not None:
+            headers = {**(headers or {}), **trace}
         return await self._session.request(
             call.method,
             call.url,
             data=call.data,
-            headers=call.headers,
+            headers=headers,
             allow_redirects=False,
             timeout=_for_aiohttp(timeouts),
         )
