@@ -1,0 +1,215 @@
+"""The recipe of the nano herd: an expert for each family, a generalist for all of them, in one command.
+
+Members are trained side by side, one process and one thread each. Every step leaves its result in a folder
+of its own, so that a run which was killed goes on where it stood: items are drawn again by their seed, the
+trainer resumes from its checkpoint, and what is finished is not done again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from herdwise.backends.nano.folder import read_card, write_card
+from herdwise.backends.nano.model import NanoModel
+from herdwise.core.errors import ConfigError
+from herdwise.experts.families import EXPERT_FAMILIES, FAMILIES, GENERALIST_FAMILIES, Family, Item
+from herdwise.experts.finetune import TrainingSettings, finetune
+from herdwise.experts.quantise import quantise
+from herdwise.experts.training_state import read_losses
+
+#: What experts learn with; see docs/experiments/2026-11-21-nano-herd.md for what was tried.
+EXPERT = TrainingSettings(width=64, layers=4, heads=4, lr=2e-3, batch=32, steps=1200)
+#: What some families take besides: arithmetic is found late, facts are learned one by one, and order is
+#: found sooner by wider heads.
+OWN_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "sums": {"steps": 3000},
+    "countries": {"steps": 2000},
+    "elements": {"steps": 1500},
+    "verbs": {"steps": 1500},
+    "sorting": {"steps": 1500, "heads": 2, "lr": 3e-3},
+}
+GENERALIST = replace(EXPERT, width=96, steps=2000)
+#: As many parameters as the whole herd, nearly.
+LARGE_GENERALIST = replace(EXPERT, width=176, layers=7, lr=1e-3)
+#: The name of the candidate that was trained on all families.
+GENERALIST_NAME = "generalist"
+#: Items per family of the dev split that a model card's figures are measured on.
+_CARD_ITEMS = 200
+_TELL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One model of the herd, before it is trained.
+
+    Args:
+        name: of the candidate and its folder.
+        families: what it learns, in equal parts.
+        settings: how; their seed also draws the items.
+    """
+
+    name: str
+    families: tuple[str, ...]
+    settings: TrainingSettings
+
+    def items(self) -> list[tuple[str, str, float]]:
+        """What it is trained on, a fresh item for (nearly) every place in every batch."""
+        n = self.settings.steps * self.settings.batch // len(self.families)
+        return [
+            (item.query, item.answer, 1.0)
+            for name in self.families
+            for item in FAMILIES[name].items("train", n, seed=self.settings.seed)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberProgress:
+    """Where one member's training stands.
+
+    Args:
+        name: whose.
+        step, steps: done, and in all.
+        loss: of the last steps, in nats per answer token; None before the first.
+        done: whether its folder is written.
+    """
+
+    name: str
+    step: int
+    steps: int
+    loss: float | None
+    done: bool
+
+
+def nano_members(seed: int = 0) -> list[Member]:
+    """The shipped herd: an expert for each of ``EXPERT_FAMILIES``, and the generalist."""
+    experts = [
+        Member(name, (name,), replace(EXPERT, seed=seed, **OWN_SETTINGS.get(name, {})))
+        for name in EXPERT_FAMILIES
+    ]
+    everything = EXPERT_FAMILIES + GENERALIST_FAMILIES
+    return [*experts, Member(GENERALIST_NAME, everything, replace(GENERALIST, seed=seed))]
+
+
+def nano_references(seed: int = 0) -> list[Member]:
+    """What the herd is held against: one generalist with the compute of the whole herd, in two sizes.
+
+    Compute is parameters times steps. ``generalist-compute`` has the shipped generalist's size,
+    ``generalist-parameters`` the size of all members together.
+    """
+    members = nano_members(seed)
+    total = sum(m.settings.steps * m.settings.config().n_params for m in members)
+    found = []
+    for name, settings in (("compute", GENERALIST), ("parameters", LARGE_GENERALIST)):
+        steps = round(total / settings.config().n_params)
+        found.append(
+            Member(f"generalist-{name}", members[-1].families, replace(settings, seed=seed, steps=steps))
+        )
+    return found
+
+
+def make_nano(
+    out: str | os.PathLike[str],
+    seed: int = 0,
+    workers: int = 2,
+    progress: Callable[[Sequence[MemberProgress]], None] | None = None,
+    members: Sequence[Member] | None = None,
+) -> list[Path]:
+    """Train the nano herd, or go on training it.
+
+    Args:
+        out: gets ``<name>/`` for each member, int8 with its card, and ``training/<name>/``, where loss curve
+            and checkpoints are; the latter may be removed afterwards.
+        seed: of weights, items and their order.
+        workers: members that are trained side by side, one thread each.
+        progress: told about every second where each member stands.
+        members: others than the shipped herd's.
+
+    Returns:
+        The members' folders.
+
+    Raises:
+        ConfigError: ``out`` holds a run of another seed or other settings.
+        MissingExtraError: torch is not installed.
+    """
+    chosen = list(nano_members(seed) if members is None else members)
+    if workers < 1:
+        raise ConfigError(f"workers is {workers}; it must be 1 or more.")
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    # The longest first, so that no worker is left alone with it.
+    order = sorted(chosen, key=lambda m: -m.settings.steps * m.settings.config().n_params)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        waiting: set[Future[None]] = {pool.submit(train_member, member, folder) for member in order}
+        try:
+            while waiting:
+                finished, waiting = wait(waiting, timeout=_TELL_S, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    future.result()
+                if progress is not None:
+                    progress([_standing(member, folder) for member in chosen])
+        finally:
+            for future in waiting:
+                future.cancel()
+    return [folder / member.name for member in chosen]
+
+
+def train_member(member: Member, out: str | os.PathLike[str]) -> None:
+    """Train one member into ``out/training/<name>``; write it as int8, with its card, to ``out/<name>``."""
+    work, folder = Path(out) / "training" / member.name, Path(out) / member.name
+    report = finetune(member.items(), work, member.settings)
+    if (folder / "card.json").is_file() and read_card(folder).get("run") == report.run:
+        return
+    quantise(work, folder)
+    card = read_card(folder)
+    # The card's `run` comes last: a folder without it is not whole.
+    figures = exact_by_family(NanoModel.load(folder), member.families, "dev", _CARD_ITEMS)
+    card |= {
+        "name": member.name,
+        "about": "; ".join(FAMILIES[name].about for name in member.families),
+        "data": {
+            "families": list(member.families),
+            "split": "train",
+            "n_items": report.n_items,
+            "seed": member.settings.seed,
+            "made_by": "herdwise experts make --recipe nano",
+        },
+        "figures": {"split": "dev", "n_items_per_family": _CARD_ITEMS, "exact": figures},
+        "licence": "Apache-2.0",
+        "run": report.run,
+    }
+    write_card(folder, card)
+
+
+def exact_by_family(
+    model: NanoModel, families: Sequence[str], split: str, n: int, *, seed: int = 1
+) -> Mapping[str, float]:
+    """Share of a split's items that a model answers exactly, by family."""
+    found = {}
+    for name in families:
+        items = list(_family(name).items(split, n, seed=seed))  # type: ignore[arg-type]
+        found[name] = right(model, items)
+    return found
+
+
+def right(model: NanoModel, items: Sequence[Item]) -> float:
+    """Share of the items that a model answers exactly."""
+    said = model.answer_all([item.query for item in items])
+    return sum(text == item.answer for text, item in zip(said, items, strict=True)) / len(items)
+
+
+def _family(name: str) -> Family:
+    return FAMILIES[name]
+
+
+def _standing(member: Member, folder: Path) -> MemberProgress:
+    work = folder / "training" / member.name
+    lines = read_losses(work) if work.is_dir() else []
+    done = (folder / member.name / "model.safetensors").is_file()
+    step, loss = (int(lines[-1]["step"]), float(lines[-1]["loss"])) if lines else (0, None)
+    return MemberProgress(member.name, step, member.settings.steps, loss, done)
