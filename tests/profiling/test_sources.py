@@ -9,7 +9,7 @@ import pytest
 
 from herdwise.core.errors import ConfigError, ItemsError, UnknownNameError
 from herdwise.profiling.benchmark import Item, checked
-from herdwise.profiling.sources import parse_grader, parse_options, read_benchmark, some
+from herdwise.profiling.sources import parse_grader, read_benchmark, some
 
 
 def write(path: Path, *rows: object) -> str:
@@ -63,19 +63,39 @@ def test_a_grader_of_the_command_line_goes_to_items_that_name_none(tmp_path: Pat
     assert "the number alone" in items[0].messages[0]["content"]
 
 
-def test_options_are_json_or_text_or_a_file(tmp_path: Path) -> None:
+def test_options_are_what_the_grader_takes_or_a_file(tmp_path: Path) -> None:
     rubric, schema = tmp_path / "rubric.txt", tmp_path / "schema.json"
     rubric.write_text("Be strict, and = fair.\n")
     schema.write_text('{"type": "object"}')
-    pairs = ["a=1", "b=[1, 2]", "c=x=y", f"d=@{rubric}", f"e=@{schema}", "f=true"]
-    assert parse_options(pairs, "--grader") == {
-        "a": 1,
-        "b": [1, 2],
-        "c": "x=y",
-        "d": "Be strict, and = fair.\n",
-        "e": {"type": "object"},
-        "f": True,
+    judge = ["judge:candidate=7", f"judge:rubric=@{rubric}", "judge:temperature=null", "judge:max_tokens=9"]
+    assert parse_grader(judge) == (
+        "judge",
+        {"candidate": "7", "rubric": "Be strict, and = fair.\n", "temperature": None, "max_tokens": 9},
+    )
+    assert parse_grader([f"json_schema:schema=@{schema}", "json_schema:strict=true"])[1] == {
+        "schema": {"type": "object"},
+        "strict": True,
     }
+    assert parse_grader(['numeric:alternatives=[1, "2"]', "numeric:tolerance=1"])[1] == {
+        "alternatives": [1, "2"],
+        "tolerance": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["numeric:tolerance=some"], "option tolerance must be a number, not 'some'"),
+        (["exact:alternatives=[1]"], "option alternatives must be a list"),
+        (["choice:guess=7"], "option guess must be true or false, not 7"),
+        (["exact:nonsense=1"], "nonsense"),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_refused(tmp_path: Path, texts: list[str], said: str) -> None:
+    own = write(tmp_path / "own.jsonl", {"question": "1 + 1?", "answer": 2})
+    grader, options = parse_grader(texts)
+    with pytest.raises(ItemsError, match=said):
+        read_benchmark(own, grader=grader, grader_options=options)
 
 
 @pytest.mark.parametrize(

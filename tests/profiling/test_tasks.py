@@ -173,7 +173,7 @@ def test_mt_bench_reads_the_judges_reference_answers(tmp_path: Path) -> None:
 
 def test_mt_bench_needs_a_judge_and_turns(tmp_path: Path) -> None:
     file = lines(tmp_path / "q.jsonl", {"question_id": 1, "category": "math", "turns": ["Add."]})
-    with pytest.raises(ItemsError, match="grader_options.candidate: is missing"):
+    with pytest.raises(ItemsError, match=r"grader_options\.candidate: is missing"):
         MtBench(file).items()
     bad = lines(tmp_path / "bad.jsonl", {"question_id": 1, "category": "math", "turns": []})
     with pytest.raises(ItemsError, match="turns: must be a list of texts"):

@@ -105,12 +105,13 @@ def _items(
     seed: int,
 ) -> list[Item]:
     from herdwise.core.errors import ConfigError
-    from herdwise.profiling.sources import parse_grader, parse_options, read_benchmark, some
+    from herdwise.profiling.options import parse_pairs
+    from herdwise.profiling.sources import parse_grader, read_benchmark, some
 
     if not sources:
         raise ConfigError("there is nothing to ask.", remedy="Give --benchmark NAME:SOURCE or a JSONL file.")
     grader, grader_options = parse_grader(graders)
-    options = parse_options(pairs, "--benchmark-option")
+    options = parse_pairs(pairs, "--benchmark-option")
     items: list[Item] = []
     for source in sources:
         read = read_benchmark(source, grader=grader, grader_options=grader_options, options=options)

@@ -23,6 +23,7 @@ from herdwise.profiling.journal import (
     grading_digest,
     read_journal,
 )
+from herdwise.profiling.options import create
 from herdwise.profiling.plan import Judge, Plan
 from herdwise.profiling.run import Progress, Run, Standing
 from herdwise.profiling.summary import ProfileSummary, summarise, to_table
@@ -192,7 +193,7 @@ class Profiler:
 
 
 def _grader(item: Item) -> Grader:
-    return GRADERS.create(item.grader, **item.options)
+    return create(GRADERS, item.grader, item.options)
 
 
 def _judges(graders: Any, candidates: Sequence[Candidate]) -> dict[str, Candidate]:

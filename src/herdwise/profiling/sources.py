@@ -7,39 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from herdwise.core.errors import ConfigError, ItemsError
 from herdwise.profiling.benchmark import BENCHMARKS, Item, checked, conversations
-
-
-def parse_options(pairs: Sequence[str], where: str) -> dict[str, Any]:
-    """Options of ``key=value`` texts: JSON where it is JSON, else the text; ``@FILE`` stands for a file's.
-
-    >>> parse_options(["tolerance=0.01", "candidate=big", "flags=i"], "--grader")
-    {'tolerance': 0.01, 'candidate': 'big', 'flags': 'i'}
-
-    Raises:
-        ConfigError: when there is no ``=``, a key stands twice, or a file cannot be read.
-    """
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        key, mark, value = pair.partition("=")
-        key = key.strip()
-        if not mark or not key:
-            raise ConfigError(f"{where}: {pair!r} is no key=value.")
-        if key in options:
-            raise ConfigError(f"{where}: {key} stands twice.")
-        if value.startswith("@"):
-            try:
-                value = Path(value[1:]).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"{where}: {value[1:]}: cannot be read: {error}") from error
-        try:
-            options[key] = msgspec.json.decode(value)
-        except msgspec.DecodeError:
-            options[key] = value
-    return options
+from herdwise.profiling.graders.base import GRADERS
+from herdwise.profiling.options import create, decoded, parse_pairs
 
 
 def parse_grader(texts: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
@@ -49,7 +20,8 @@ def parse_grader(texts: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
     ('judge', {'candidate': 'big', 'max_tokens': 300})
 
     Raises:
-        ConfigError: when two graders are named.
+        ConfigError: when two graders are named, or an option cannot be read.
+        UnknownNameError: when nobody registered it.
     """
     names = sorted({text.partition(":")[0].strip() for text in texts})
     if len(names) > 1:
@@ -58,7 +30,8 @@ def parse_grader(texts: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
             remedy="Name one; items may name their own in the items file.",
         )
     pairs = [text.partition(":")[2] for text in texts if ":" in text]
-    return (names[0] if names else None), parse_options(pairs, "--grader")
+    told = parse_pairs(pairs, "--grader")
+    return (names[0], decoded(GRADERS.get(names[0]), told)) if names else (None, {})
 
 
 def read_benchmark(
@@ -73,10 +46,11 @@ def read_benchmark(
     Args:
         source: such as "gsm8k:test.jsonl", "lm_eval:arc_easy" or "questions.jsonl".
         grader, grader_options: for items that name none; see the benchmark.
-        options: others of the benchmark.
+        options: others of the benchmark; texts are read as ``parse_pairs`` gives them.
 
     Raises:
         UnknownNameError: when there is no such benchmark, or it takes no such option.
+        ConfigError: when an option is of another kind than it must be.
         ItemsError: when items are malformed, or there is no such file.
     """
     name, mark, rest = source.partition(":")
@@ -88,8 +62,9 @@ def read_benchmark(
                 remedy=f"Name a JSONL file, or NAME:SOURCE with one of {known}.",
             )
         name, rest = "items", source
-    given = {"grader": grader, "grader_options": dict(grader_options or {}), **(options or {})}
-    return checked(BENCHMARKS.create(name, path=rest, **given).items())
+    given = {"path": rest, "grader": grader, "grader_options": dict(grader_options or {})}
+    given |= decoded(BENCHMARKS.get(name), options or {})
+    return checked(create(BENCHMARKS, name, given).items())
 
 
 def some(

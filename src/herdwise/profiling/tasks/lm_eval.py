@@ -14,6 +14,7 @@ from herdwise.core.errors import ItemsError
 from herdwise.profiling.benchmark import Benchmark, Item
 from herdwise.profiling.graders.base import GRADERS
 from herdwise.profiling.lm_eval_tasks import documents, load_task, until
+from herdwise.profiling.options import create
 from herdwise.profiling.tasks.wording import asked, lettered
 
 #: Stop texts that OpenAI's API takes at most.
@@ -68,7 +69,7 @@ class LmEvalTask(Benchmark):
         items = [make(task, number, doc) for number, doc in enumerate(self._documents())]
         problems = []
         for number, item in enumerate(items):
-            lacking = GRADERS.create(item.grader, **item.options).check(item)
+            lacking = create(GRADERS, item.grader, item.options).check(item)
             if lacking is not None:
                 problems.append(f"document {number}, {lacking}")
         if problems:
@@ -132,7 +133,7 @@ class LmEvalTask(Benchmark):
         return Item(
             id=f"{self.task_name}-{number}",
             text=text,
-            messages=asked(text, GRADERS.create(grader, **self.options).instruction),
+            messages=asked(text, create(GRADERS, grader, self.options).instruction),
             grader=grader,
             reference=LETTERS[place],
             choices=() if plain else tuple(choices),

@@ -13,6 +13,7 @@ import msgspec
 from herdwise.core.errors import HerdwiseError, ItemsError
 from herdwise.profiling.benchmark import Item
 from herdwise.profiling.graders.base import GRADERS, Grader
+from herdwise.profiling.options import create
 
 #: More problems than this are counted, not listed.
 _LISTED = 20
@@ -59,7 +60,7 @@ def table_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Rows of a CSV or parquet file as objects.
 
     Args:
-        path: parquet by its suffix, else CSV. A CSV whose first row lacks the first column's name has no header.
+        path: parquet by its suffix, else CSV; that has a header if its first row names the first column.
         columns: those that must stand there, in the order of a file without header.
 
     Raises:
@@ -196,7 +197,7 @@ class Graders:
         key = msgspec.json.encode([name, options], order="sorted")
         if key not in self._made:
             try:
-                self._made[key] = GRADERS.create(name, **options)
+                self._made[key] = create(GRADERS, name, options)
             except HerdwiseError as error:
                 raise Problem(f"grader: {error}") from error
         return self._made[key]
