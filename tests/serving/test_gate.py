@@ -41,7 +41,7 @@ async def test_past_the_queue_nobody_waits() -> None:
 async def test_who_has_waited_too_long_is_refused_and_takes_no_room() -> None:
     gate = Gate(1, 5, 0.02)
     await gate.enter()
-    with pytest.raises(RequestError, match="no room for 0.02 s"):
+    with pytest.raises(RequestError, match=r"no room for 0\.02 s"):
         await gate.enter()
     gate.leave()
     assert (gate.open, gate.waiting) == (0, 0)
@@ -81,7 +81,7 @@ async def test_past_the_bound_requests_wait_and_past_the_queue_they_get_503(endp
     await upstream.until(lambda: len(upstream.bodies) == 1)
     second = asyncio.create_task(e.chat())
     async with asyncio.timeout(5):
-        while b"herdwise_waiting_requests 1" not in (await e.send("GET", "/metrics")).raw:
+        while b"herdwise_waiting_requests 1" not in (await e.send("GET", "/metrics")).raw:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     refused = await e.chat()
     assert (refused.status, refused.error["code"], refused.headers["retry-after"]) == (503, "overloaded", "1")

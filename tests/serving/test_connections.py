@@ -1,0 +1,96 @@
+"""Clients' connections: heads have a limit, and who sends a request too slowly is hung up on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+
+from herdwise.core.candidate import Candidate, Herd
+from herdwise.routing.declared import DeclaredRouter
+from herdwise.routing.single import Single
+from herdwise.serving.app import App
+from herdwise.serving.connections import MOST_HEAD_BYTES, Protocol
+from herdwise.serving.process import Server
+from herdwise.serving.service import Service, Settings
+
+
+class Quiet(Server):
+    """Leaves the test runner's signal handlers alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    """An endpoint that gives clients a second to send a request."""
+    herd = Herd([Candidate("a", quality=0.5)])
+    backends: dict[str, Any] = {"a": None}
+    settings = Settings(read_timeout_s=1.0, drain_s=0.0)
+    app = App(Service(DeclaredRouter(herd), backends, {"single": Single()}, settings=settings))
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http=Protocol, log_config=None, access_log=False, ws="none", lifespan="off")
+    server = Quiet(config, app, lambda: None)
+    running = asyncio.create_task(server.serve(sockets=[listening]))
+    yield listening.getsockname()[1]
+    server.should_exit = True
+    await running
+    listening.close()
+
+
+async def told(port: int, *parts: bytes, within_s: float = 10.0) -> bytes:
+    """What the endpoint says to these bytes until it closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answer = b""
+    try:
+        async with asyncio.timeout(within_s):
+            with contextlib.suppress(ConnectionError):
+                for part in parts:
+                    writer.write(part)
+                    await writer.drain()
+                while data := await reader.read(65536):
+                    answer += data
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+    return answer
+
+
+LENGTH = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET /healthz HTTP/1.1\r\nhost:", LENGTH, LENGTH + b"half"],
+    ids=["nothing", "half a head", "no body", "half a body"],
+)
+async def test_who_does_not_get_on_with_a_request_is_hung_up_on(port: int, sent: bytes) -> None:
+    assert await told(port, sent) == b""
+
+
+async def test_a_second_request_on_a_kept_connection_has_its_time_too(port: int) -> None:
+    whole = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n"
+    answer = await told(port, whole + b"GET /healthz HTTP/1.1\r\nho")
+    assert answer.count(b"HTTP/1.1 200") == 1
+
+
+async def test_a_head_without_end_is_refused(port: int) -> None:
+    line = b"x-filler: " + b"a" * 1000 + b"\r\n"
+    answer = await told(port, b"GET /healthz HTTP/1.1\r\n", *[line] * (MOST_HEAD_BYTES // 500))
+    assert answer.startswith(b"HTTP/1.1 431") or answer == b""  # a reset may outrun the word
+    one_line = await told(port, b"GET /healthz HTTP/1.1\r\nx: ", *[b"a" * 1000] * (MOST_HEAD_BYTES // 500))
+    assert one_line.startswith(b"HTTP/1.1 431") or one_line == b""
+
+
+async def test_a_long_head_within_the_limit_is_read(port: int) -> None:
+    line = b"x-filler: " + b"a" * 1000 + b"\r\n"
+    head = b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n" + line * 40 + b"\r\n"
+    assert (await told(port, head[:30_000], head[30_000:])).startswith(b"HTTP/1.1 200")
