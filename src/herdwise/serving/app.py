@@ -243,6 +243,7 @@ def serve(
     import uvicorn
     from threadpoolctl import threadpool_limits
 
+    from herdwise.serving.connections import Protocol
     from herdwise.serving.process import Server
 
     settings = service.settings
@@ -263,7 +264,7 @@ def serve(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="on",
         log_config=None,
