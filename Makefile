@@ -9,7 +9,7 @@ RUN_DIR ?= run
 PORT ?= 8484
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types layers check bench bench-consult bench-routing bench-herd bench-gateway extras life-cycle clean
+.PHONY: help run test lint types layers check bench bench-consult bench-routing bench-herd bench-gateway extras life-cycle chaos clean
 
 help: ## List what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ bench-herd: $(VENV)/.dev ## The founding figure: a herd of small experts against
 
 bench: $(VENV)/.dev ## Every figure the README quotes
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+chaos: $(VENV)/.dev ## Ten minutes of failing upstreams at load, everything checked (SECONDS=600)
+	@$(BIN)/python benchmarks/run_chaos.py --seconds $(or $(SECONDS),600)
 
 clean: ## Remove the environment and everything made by runs
 	@rm -rf $(VENV) $(RUN_DIR)
