@@ -174,6 +174,7 @@ telemetry:
 
 #state:
   #url: redis://127.0.0.1:6379/0    # Redis or Valkey, where several gateways share one ledger
+  #breakers: true                   # whether who fails for one of them is left alone by all
 """
 
 
