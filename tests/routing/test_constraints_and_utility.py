@@ -267,3 +267,17 @@ def test_where_quality_alone_counts_no_margin_is_taken() -> None:
 def test_nobody_owes_a_margin_to_a_best_single_that_is_not_admitted() -> None:
     utility = held_back(cost_weight=1.0, constraints=Constraints(candidates=frozenset({"small"})))
     np.testing.assert_allclose(utility[0], 0.8999)
+
+
+def test_a_small_context_keeps_half_of_itself_for_an_answer_of_unstated_length():
+    herd = Herd([Candidate("nano", context_tokens=192), Candidate("large", context_tokens=8192)])
+    nothing = np.full(2, np.nan)
+    estimates = Estimates(np.array([0.9, 0.5]), None, nothing, nothing, nothing)
+
+    def admitted(query):
+        return scene(HerdFacts(herd), query, Goals(), estimates).admitted.tolist()
+
+    assert admitted(Query("x" * 4 * 90)) == [True, True]
+    assert admitted(Query("x" * 4 * 100)) == [False, True]
+    assert admitted(Query("x" * 4 * 90, max_output_tokens=120)) == [False, True]
+    assert admitted(Query("x" * 4 * 100, max_output_tokens=80)) == [True, True]

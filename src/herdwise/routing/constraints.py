@@ -34,11 +34,12 @@ class HerdFacts:
         self.output_usd_per_mtok = herd.column(lambda c: c.price.output_usd_per_mtok)
         self.latency_s = herd.column(lambda c: c.latency_s)
         self.released_day = herd.column(lambda c: c.released.toordinal() if c.released else None)
-        self.shortest_context = float(
-            np.min(np.where(np.isnan(self.context_tokens), ASSUMED_CONTEXT_TOKENS, self.context_tokens))
-            if len(herd)
-            else 0.0
-        )
+        #: Tokens that prompt and answer may have, unstated ones assumed; and what is left for the prompt of a
+        #: query that states no limit: ``ANSWER_TOKENS`` less, half where the context is that small.
+        self.context = np.where(np.isnan(self.context_tokens), ASSUMED_CONTEXT_TOKENS, self.context_tokens)
+        self.prompt_room = self.context - np.minimum(ANSWER_TOKENS, self.context / 2)
+        self.shortest_context = float(self.context.min()) if len(herd) else 0.0
+        self.shortest_prompt_room = float(self.prompt_room.min()) if len(herd) else 0.0
 
     @cached_property
     def all_admitted(self) -> np.ndarray:
@@ -60,13 +61,16 @@ def admit(
         UnknownNameError: when constraints or the generalist name a candidate outside the herd.
     """
     limits = goals.constraints
-    needs_room = query.input_tokens + (query.max_output_tokens or ANSWER_TOKENS)
+    needs_room, answer_tokens = query.input_tokens, query.max_output_tokens
+    shortest = facts.shortest_prompt_room
+    if answer_tokens:
+        needs_room, shortest = needs_room + answer_tokens, facts.shortest_context
     if (
         limits == _NO_LIMITS
         and not query.tools
         and not query.modalities
         and not query.json_schema
-        and needs_room <= facts.shortest_context
+        and needs_room <= shortest
     ):
         return facts.all_admitted, {}
     removed: dict[str, str] = {}
@@ -116,10 +120,12 @@ def admit(
         reason = _property_missed(candidate, limits) or _requirement_missed(candidate, query)
         if reason:
             drop(position, reason)
-    context = np.where(np.isnan(facts.context_tokens), ASSUMED_CONTEXT_TOKENS, facts.context_tokens)
-    for position in np.flatnonzero(context < needs_room).tolist():
+    context = facts.context
+    room = context if answer_tokens else facts.prompt_room
+    for position in np.flatnonzero(room < needs_room).tolist():
         known = "" if not np.isnan(facts.context_tokens[position]) else " (unstated, assumed)"
-        drop(position, f"context_tokens {context[position]:.0f}{known} < {needs_room:.0f} needed")
+        needed = needs_room + context[position] - room[position]
+        drop(position, f"context_tokens {context[position]:.0f}{known} < {needed:.0f} needed")
     return admitted, removed
 
 
