@@ -246,7 +246,7 @@ class Again:
         herd = course.situation.herd
         ask = LiveAsk(0, herd.index(answer.candidate), answer.candidate, course.body, deliver=True)
         ask.completion = Completion(answer.candidate, "", body=body)
-        ask.status = "answered"
+        ask.status, ask.finish_reason = "answered", "stop"  # no others are kept
         try:
             if course.stream:
                 course.returned = ask
