@@ -19,9 +19,9 @@ _BASES = {"recorded": "as so far", "limit": "at most", "unknown": ""}
 
 def told(standing: Standing) -> str:
     """Money and time of a run under way, for people."""
-    spent = "USD unknown" if standing.spent_usd is None else f"{standing.spent_usd:.4f} USD"
+    spent = f"USD {_usd(standing.spent_usd)}"
     if standing.total_usd is not None:
-        spent += f" of about {standing.total_usd:.4f}"
+        spent += f" of about {_usd(standing.total_usd)}"
     left = "" if standing.left_s is None else f", about {_duration(standing.left_s)} left"
     return spent + left
 
@@ -191,4 +191,6 @@ def _or_unknown(value: int | None) -> str:
 
 
 def _usd(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.4f}"
+    if value is None:
+        return "unknown"
+    return f"{value:.4f}" if value >= 0.1 or value == 0 else f"{value:.8f}".rstrip("0")

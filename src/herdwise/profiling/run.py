@@ -127,6 +127,7 @@ class Run:
     async def _worker(self, name: str, groups: deque[tuple[list[Item], int]]) -> None:
         while groups:
             turns, sample = groups.popleft()
+            await asyncio.sleep(0)  # where nothing needs asking, others still get their turn
             for item in turns:
                 await self._one(name, item, sample)
                 self._done += 1
@@ -235,6 +236,8 @@ class Run:
         )
         grader, judge = self._plan.graders[item.id], self._plan.judge_of(item)
         if judge is None or not isinstance(grader, AskingGrader):
+            if grader.quick:
+                return grader.grade(item, completion)
             async with self._grading:
                 return await asyncio.to_thread(grader.grade, item, completion)
         replies: list[str] = []

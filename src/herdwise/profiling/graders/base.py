@@ -34,10 +34,13 @@ class Grader(ABC):
     """Grades the answers to one kind of item. Holds options only.
 
     An answer that refuses, is empty, or in which nothing can be read, is a wrong one: quality 0, answer
-    None. ``grade`` may take its time (code runs in a sandbox) and is called off the event loop.
+    None. ``grade`` may take its time (code runs in a sandbox) and is called off the event loop, unless
+    ``quick``.
     """
 
     name: ClassVar[str]
+    #: Whether ``grade`` takes microseconds, so that a thread would take longer.
+    quick: ClassVar[bool] = False
     #: Added to a question that the item does not bring as a finished prompt; "" = nothing.
     instruction: ClassVar[str] = ""
 

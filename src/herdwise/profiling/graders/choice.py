@@ -19,6 +19,7 @@ class Choice(Grader):
     """
 
     name: ClassVar[str] = "choice"
+    quick: ClassVar[bool] = True
     instruction: ClassVar[str] = 'Finish with "The answer is (X)." where X is the letter of your choice.'
 
     def __init__(self, *, guess: bool = False) -> None:

@@ -23,6 +23,7 @@ class Exact(Grader):
     """
 
     name: ClassVar[str] = "exact"
+    quick: ClassVar[bool] = True
     instruction: ClassVar[str] = 'Finish with "The answer is" and the answer alone.'
 
     def __init__(self, *, tolerance: float = 1e-6, alternatives: tuple[str, ...] | list[str] = ()) -> None:

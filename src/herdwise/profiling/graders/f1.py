@@ -30,6 +30,7 @@ class F1(Grader):
     """
 
     name: ClassVar[str] = "f1"
+    quick: ClassVar[bool] = True
     instruction: ClassVar[str] = 'Finish with "The answer is" and the answer alone, in few words.'
 
     def __init__(self, *, alternatives: tuple[str, ...] | list[str] = ()) -> None:

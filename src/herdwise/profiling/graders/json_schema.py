@@ -32,6 +32,7 @@ class JsonSchema(Grader):
     """
 
     name: ClassVar[str] = "json_schema"
+    quick: ClassVar[bool] = True
     instruction: ClassVar[str] = "Answer with JSON alone."
 
     def __init__(self, *, schema: Any = None, strict: bool = False, partial: bool = False) -> None:

@@ -28,6 +28,7 @@ class Numeric(Grader):
     """
 
     name: ClassVar[str] = "numeric"
+    quick: ClassVar[bool] = True
     instruction: ClassVar[str] = 'Finish with "The answer is" and the number alone.'
 
     def __init__(

@@ -31,6 +31,7 @@ class Regex(Grader):
     """
 
     name: ClassVar[str] = "regex"
+    quick: ClassVar[bool] = True
 
     def __init__(
         self,
