@@ -131,3 +131,21 @@ async def test_what_another_version_kept_is_asked_anew(endpoint: Any, redis_url:
     again = await e.chat(text)
     assert (again.headers["x-herdwise-cache"], again.json["choices"]) == ("miss", first.json["choices"])
     await writer.close()
+
+
+async def test_what_is_emptied_at_one_gateway_is_emptied_at_the_others(endpoint: Any, redis_url: str) -> None:
+    settings = {"cache": CacheSettings(kind="exact"), "state_url": redis_url, "admin_key": "admin-secret"}
+    settings["api_keys"] = ("one",)
+    key = {"authorization": "Bearer one"}
+    one, two = await endpoint(**settings), await endpoint(**settings)
+    for e in (one, two):
+        assert [(await e.chat(headers=key)).headers["x-herdwise-cache"] for _ in "ab"] == ["miss", "hit"]
+    async with asyncio.timeout(10):
+        while (await two.chat(headers=key)).headers["x-herdwise-cache"] == "hit":
+            # Told once may be before the other listens.
+            cleared = await one.send(
+                "DELETE", "/admin/v1/cache", headers={"authorization": "Bearer admin-secret"}
+            )
+            assert cleared.status == 200
+            await asyncio.sleep(0.05)
+    assert (await one.chat(headers=key)).headers["x-herdwise-cache"] == "miss"

@@ -68,6 +68,7 @@ class App:
         self._stores = CacheStores(settings.cache, settings.cache_url, self._metrics)
         self._telemetry = None if settings.telemetry is None else Telemetry(settings.telemetry)
         self._company = Company(settings, self._metrics, service.ledger, link)
+        self._company.on_cleared = self._stores.forget
         self.reloading = Reloading(
             service,
             self._admission,
@@ -122,7 +123,7 @@ class App:
                 *Endpoints(
                     service, dispatcher, admission, metrics, company, lambda: self.reloading.draining
                 ).routes(),
-                *AdminEndpoints(admission, self.reload, self._stores.clear).routes(),
+                *AdminEndpoints(admission, self.reload, self._clear_cache).routes(),
                 *(console_routes() if service.settings.console else ()),
             ],
             exception_handlers={HTTPException: _http_error, Exception: _any_error},
@@ -143,6 +144,10 @@ class App:
             RequestError, HerdwiseError: as ``Reloading.reload``.
         """
         return await self._company.reload()
+
+    async def _clear_cache(self) -> None:
+        await self._stores.clear()
+        self._company.tell_cleared()
 
     async def _prune(self, stop: threading.Event) -> Pruned:
         settings = self.reloading.current.service.settings

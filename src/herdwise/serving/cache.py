@@ -84,9 +84,13 @@ class CacheStores:
 
     async def clear(self) -> None:
         """Forget everything."""
-        await self._memory.clear()
+        self.forget()
         if self._redis is not None:
             await self._redis.clear()
+
+    def forget(self) -> None:
+        """Forget what this process keeps."""
+        self._memory.forget()
         if self.similar is not None:
             self.similar.clear()
 

@@ -103,6 +103,10 @@ class MemoryStore:
 
     async def clear(self) -> None:
         """See ``Store.clear``."""
+        self.forget()
+
+    def forget(self) -> None:
+        """As ``clear``, at once."""
         for key in list(self._kept):
             self._drop(key)
 

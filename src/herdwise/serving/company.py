@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from herdwise.serving.health import Breakers
@@ -36,6 +37,8 @@ class Company:
         self._shared: Shared | None = None
         self._news: RedisNews | None = None
         self._reloading: Reloading | None = None
+        #: Called when somebody else had the cache emptied.
+        self.on_cleared: Callable[[], None] | None = None
 
     @property
     def alone(self) -> bool:
@@ -57,6 +60,7 @@ class Company:
             lambda: reloading.current.dispatcher.health,
             share_breakers=self._share_breakers,
         )
+        shared.on_cleared = self.on_cleared
         if self._link is not None:
             await self._link.start(reloading, self._metrics, self._ledger, shared.hear)
         if self._state_url is not None:
@@ -85,6 +89,11 @@ class Company:
         """Tell what changes of the breakers of a herd that is served from now on."""
         if self._shared is not None:
             self._shared.watch(breakers)
+
+    def tell_cleared(self) -> None:
+        """The cache was emptied here."""
+        if self._shared is not None:
+            self._shared.tell_cleared()
 
     async def reload(self) -> dict[str, Any]:
         """Go by the config as it now stands, all workers or none; see ``Reloading.reload``."""

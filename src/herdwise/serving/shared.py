@@ -28,10 +28,12 @@ class News(msgspec.Struct, array_like=True):
         threads: conversations' digests and who has them.
         breakers: candidate, seconds from now on for which it is left alone (None = it answers again),
             whether a rate limit said so.
+        cleared: whether the answers that are kept are to be forgotten.
     """
 
     threads: list[tuple[bytes, str]]
     breakers: list[tuple[str, float | None, bool]]
+    cleared: bool = False
 
 
 class Channel(Protocol):
@@ -48,6 +50,9 @@ class Shared:
         threads: the conversations known here.
         breakers: those of the herd of the moment.
         share_breakers: whether a candidate that fails for others is left alone here.
+
+    Attributes:
+        on_cleared: called when somebody else had the cache emptied.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Shared:
         self._encode, self._decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(News).decode
         self._channel: Channel | None = None
         self._news = News([], [])
+        self.on_cleared: Callable[[], None] | None = None
         self._sending: asyncio.TimerHandle | None = None
 
     def begin(self, channel: Channel) -> None:
@@ -87,6 +93,8 @@ class Shared:
         heard = self._decode(news)
         for key, candidate in heard.threads:
             self._threads.hear(key, candidate, age_s)
+        if heard.cleared and self.on_cleared is not None:
+            self.on_cleared()
         if not self._share_breakers:
             return
         breakers = self._breakers()
@@ -94,6 +102,12 @@ class Shared:
             left_s = None if open_s is None else open_s - age_s
             if left_s is None or left_s > 0:
                 breakers.hear(BreakerChange(name, left_s, limited))
+
+    def tell_cleared(self) -> None:
+        """The cache was emptied here: the others are to empty theirs."""
+        if self._channel is not None:
+            self._news.cleared = True
+            self._soon()
 
     def _note_thread(self, key: bytes, candidate: str) -> None:
         self._news.threads.append((key, candidate))
@@ -115,5 +129,5 @@ class Shared:
             self._sending.cancel()
             self._sending = None
         news, self._news = self._news, News([], [])
-        if self._channel is not None and (news.threads or news.breakers):
+        if self._channel is not None and (news.threads or news.breakers or news.cleared):
             self._channel.send(self._encode(news))
