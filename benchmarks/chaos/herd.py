@@ -249,7 +249,10 @@ class Herd:
         if kind == "refuse":
             server._server.close()
             for exchange in list(server.connections):
+                task = exchange.task
                 exchange.reset()  # a crash: what it was answering breaks off
+                if task is not None:
+                    task.cancel()
         elif kind == "one":
             server.faults = (draw.choice((*EARLY, *MIDST)),)
         elif kind == "early":

@@ -6,18 +6,41 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import uvicorn
 
+from herdwise.backends.base import Backend, Health
+from herdwise.backends.chat_shape import read_chunk, read_completion
 from herdwise.core.candidate import Candidate, Herd
+from herdwise.core.completion import Chunk, Completion
 from herdwise.routing.declared import DeclaredRouter
 from herdwise.routing.single import Single
 from herdwise.serving.app import App
 from herdwise.serving.connections import MOST_HEAD_BYTES, Protocol
 from herdwise.serving.process import Server
 from herdwise.serving.service import Service, Settings
+
+
+class LongWinded(Backend):
+    """Says more than sockets hold."""
+
+    name = "long_winded"
+
+    async def complete(self, body: Any) -> Completion:
+        message = {"role": "assistant", "content": "a" * 30_000_000}
+        return read_completion({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}, "a")
+
+    async def stream(self, body: Any) -> AsyncIterator[Chunk]:
+        for number in range(30):
+            reason = "stop" if number == 29 else None
+            delta = {"content": "a" * 1_000_000}
+            yield read_chunk({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}, "a")
+
+    async def probe(self) -> Health:
+        return Health(True)
 
 
 class Quiet(Server):
@@ -28,21 +51,36 @@ class Quiet(Server):
         yield
 
 
+@dataclass
+class Running:
+    server: Server
+    port: int
+
+    def kept(self) -> int:
+        """Bytes of answers that no client has taken yet."""
+        return sum(one.transport.get_write_buffer_size() for one in self.server.server_state.connections)
+
+
 @pytest.fixture
-async def port() -> AsyncIterator[int]:
+async def running() -> AsyncIterator[Running]:
     """An endpoint that gives clients a second to send a request."""
     herd = Herd([Candidate("a", quality=0.5)])
-    backends: dict[str, Any] = {"a": None}
-    settings = Settings(read_timeout_s=1.0, drain_s=0.0)
+    backends: dict[str, Any] = {"a": LongWinded()}
+    settings = Settings(client_timeout_s=1.0, drain_s=0.0)
     app = App(Service(DeclaredRouter(herd), backends, {"single": Single()}, settings=settings))
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, http=Protocol, log_config=None, access_log=False, ws="none", lifespan="off")
     server = Quiet(config, app, lambda: None)
-    running = asyncio.create_task(server.serve(sockets=[listening]))
-    yield listening.getsockname()[1]
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    yield Running(server, listening.getsockname()[1])
     server.should_exit = True
-    await running
+    await serving
     listening.close()
+
+
+@pytest.fixture
+def port(running: Running) -> int:
+    return running.port
 
 
 async def told(port: int, *parts: bytes, within_s: float = 10.0) -> bytes:
@@ -74,6 +112,21 @@ LENGTH = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 100\
 )
 async def test_who_does_not_get_on_with_a_request_is_hung_up_on(port: int, sent: bytes) -> None:
     assert await told(port, sent) == b""
+
+
+@pytest.mark.parametrize("stream", ["false", "true"])
+async def test_who_takes_nothing_of_an_answer_is_hung_up_on(running: Running, stream: str) -> None:
+    body = f'{{"model": "auto", "stream": {stream}, "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", running.port)) as client:
+        client.sendall((head + body).encode())
+        async with asyncio.timeout(20):
+            while not running.kept():  # noqa: ASYNC110 - uvicorn has no event for it
+                await asyncio.sleep(0.02)
+            while running.server.server_state.connections:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            while running.server.server_state.tasks:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
 
 
 async def test_a_second_request_on_a_kept_connection_has_its_time_too(port: int) -> None:

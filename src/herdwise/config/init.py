@@ -133,7 +133,7 @@ server:
   #max_open_requests: 4000          # more wait: up to max_waiting, each for max_wait_s; then 503
   #max_waiting: 1000
   #max_wait_s: 10
-  #read_timeout_s: 60               # how long a client may take to send its request
+  #client_timeout_s: 60             # to send a request, or to take some of its answer
   #hold_tool_calls: false           # stream a tool call only when it is whole
   #keep_alive_s: 5
   #drain_s: 10

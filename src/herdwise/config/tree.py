@@ -201,7 +201,7 @@ class ServerNode(Node, frozen=True):
     max_open_requests: Count = 4000
     max_waiting: Annotated[int, Meta(ge=0)] = 1000
     max_wait_s: Positive = 10.0
-    read_timeout_s: Positive = 60.0
+    client_timeout_s: Positive = 60.0
     hold_tool_calls: bool = False
     keep_alive_s: Positive = 5.0
     drain_s: NotNegative = 10.0

@@ -19,7 +19,7 @@ from herdwise.serving.cache import Again, Cache, Keeping, Looked, cached_course
 from herdwise.serving.course import Course, decision_ids
 from herdwise.serving.direct import Direct, direct_situation
 from herdwise.serving.dispatch import Dispatcher
-from herdwise.serving.exchange import Carrier, Exchange, Headers, send_error
+from herdwise.serving.exchange import ENDING, Carrier, Exchange, Headers, send_error
 from herdwise.serving.logs import REQUEST
 from herdwise.serving.metrics import Metrics
 from herdwise.serving.service import Service
@@ -77,6 +77,9 @@ class ChatEndpoint:
         except Exception as error:
             logger.exception("a request failed before anybody was asked")
             await self._refuse(send, error, trace)
+            return
+        except asyncio.CancelledError:
+            await self._end(send)
             return
         try:
             await self._serve(scope, receive, send, started_at, headers, client, trace)
@@ -139,6 +142,9 @@ class ChatEndpoint:
             logger.exception("a request failed before anybody was asked")
             await self._refuse(send, error, trace)
             return
+        except asyncio.CancelledError:
+            await self._end(send)
+            return
         try:
             await exchange.run(receive)
         finally:
@@ -151,6 +157,14 @@ class ChatEndpoint:
         await self._admission.reserve(admitted, expected(course.situation, policy, most_calls, longest))
         if policy.consults:
             self._admission.bind(admitted, course)
+
+    async def _end(self, send: Send) -> None:
+        """The process ends before it was anybody's turn to be asked."""
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        self._metrics.undecided(self._api.path, ENDING.status)
+        await send_error(send, self._api, ENDING)
 
     async def _refuse(self, send: Send, error: Exception, trace: Trace | None) -> None:
         told = from_exception(error)

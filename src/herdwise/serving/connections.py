@@ -1,4 +1,4 @@
-"""Clients' connections: how long a head may be, and how long a client may take to send a request."""
+"""Clients' connections: how long a head may be, and how slow a client."""
 
 from __future__ import annotations
 
@@ -31,13 +31,16 @@ class Protocol(HttpToolsProtocol):
 
 
 class SlowClients:
-    """Closes connections on which a request has been coming in for too long. Looked at once a second."""
+    """Closes connections whose clients send a request, or take an answer, too slowly. Looks once a second.
+
+    A request must be there, as a whole, within some time; of an answer something must be taken within it.
+    """
 
     def __init__(self) -> None:
-        self._sending: dict[Any, tuple[Any, float]] = {}
+        self._waited: dict[Any, tuple[tuple[int, int], float]] = {}
 
     def look(self, connections: Iterable[Any], now: float, most_s: float) -> int:
-        """Close who has been sending one request for more than ``most_s`` seconds.
+        """Close those that have been waited for, for the same thing, for more than ``most_s`` seconds.
 
         Args:
             connections: the server's ``Protocol`` objects.
@@ -47,20 +50,23 @@ class SlowClients:
         Returns:
             How many were closed.
         """
-        sending: dict[Any, tuple[Any, float]] = {}
+        waited: dict[Any, tuple[tuple[int, int], float]] = {}
         closed = 0
         for one in connections:
-            if not _is_sending(one):
+            # Bytes that are kept for a client that takes none stay as many; or else it is the same request.
+            kept = one.transport.get_write_buffer_size()
+            if not kept and not _is_sending(one):
                 continue
-            cycle, since = self._sending.get(one, (None, now))
-            if cycle is not one.cycle:
+            what = (id(one.cycle), kept)
+            before, since = self._waited.get(one, (None, now))
+            if before != what:
                 since = now
             if now - since > most_s:
                 one.transport.abort()
                 closed += 1
             else:
-                sending[one] = (one.cycle, since)
-        self._sending = sending
+                waited[one] = (what, since)
+        self._waited = waited
         return closed
 
 

@@ -176,12 +176,17 @@ class Endpoints:
 
     async def embeddings(self, request: Request) -> Response:
         """Vectors of texts, by a named candidate or the router's own encoder."""
-        raw = await self._body(request)
-        if raw is None:
-            return Response(status_code=400)
-        body = json_object(raw)
-        await self._admit_embedding(request.state.client, body.get("model"))
-        told = await embed(body, self._service)
+        gate = self._dispatcher.gate
+        await gate.enter()
+        try:
+            raw = await self._body(request)
+            if raw is None:
+                return Response(status_code=400)
+            body = json_object(raw)
+            await self._admit_embedding(request.state.client, body.get("model"))
+            told = await embed(body, self._service)
+        finally:
+            gate.leave()
         if isinstance(told, WireError):
             return error_response(told)
         return _json(told)

@@ -33,7 +33,7 @@ _DIRECT = Direct()
 #: A line that clients of server-sent events skip; it keeps proxies from closing a silent stream.
 _COMMENT = b": consulting\n\n"
 #: What clients are told whose answers take longer than a process that ends may wait for them.
-_ENDING = wire_error("the endpoint is about to end; ask again.", status=503, code="draining")
+ENDING = wire_error("the endpoint is about to end; ask again.", status=503, code="draining")
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -79,7 +79,7 @@ class Exchange:
             if task is not None:
                 task.uncancel()
             if not self._gone:
-                await self._reply_error(_ENDING)
+                await self._reply_error(ENDING)
         except ClientGoneError:
             pass  # the course says so, and is recorded
         finally:
@@ -128,7 +128,7 @@ class Exchange:
         course, ledger = self._course, self._service.ledger
         status = 200
         if course.status == "cancelled":
-            status = CLIENT_GONE if self._gone else _ENDING.status
+            status = CLIENT_GONE if self._gone else ENDING.status
             if not self._gone:
                 course.reason = "the endpoint ended before the answer did"
         elif course.status != "answered":
@@ -177,7 +177,7 @@ class Exchange:
             await self._send_part(data)
 
     async def _keep_alive(self, *, hold: bool) -> None:
-        """Comments while several are consulted, or a tool call is held back, and nothing can be delivered yet.
+        """Comments while several are consulted, or a tool call is held back, and nothing can be delivered.
 
         The first waits, so that what is soon decided has headers that name its candidate.
         """

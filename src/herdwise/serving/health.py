@@ -266,6 +266,9 @@ async def _probe(backend: Backend) -> Health:
             return await backend.probe()
     except (TimeoutError, HerdwiseError) as error:
         return Health(False, str(error))
+    except Exception as error:  # of a plugin's: the probes of the others go on
+        logger.exception("a probe failed unexpectedly")
+        return Health(False, type(error).__name__)
 
 
 def _guilty(error: BackendError) -> bool:

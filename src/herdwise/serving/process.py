@@ -62,10 +62,10 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """See ``uvicorn.Server``: ten times a second."""
         if counter % 10 == 5:
-            most_s = self._app.reloading.current.service.settings.read_timeout_s
+            most_s = self._app.reloading.current.service.settings.client_timeout_s
             closed = self._slow.look(self.server_state.connections, time.monotonic(), most_s)
             if closed:
-                logger.warning("%d connections were closed whose requests took too long to come", closed)
+                logger.warning("%d connections were closed whose clients were too slow", closed)
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

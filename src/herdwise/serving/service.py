@@ -42,7 +42,8 @@ class Settings:
         max_attempts: most asks that one request may start.
         max_open_requests: worked on at a time; more wait.
         max_waiting, max_wait_s: how many may wait, and for how long; then they are refused.
-        read_timeout_s: how long a client may take to send its request.
+        client_timeout_s: how long a client may take to send its request, or take nothing of its
+            answer.
         hold_tool_calls: whether a streamed tool call is delivered only when it is whole.
         keep_alive_s: while a stream waits for a consultation, seconds between comments to the client.
         drain_s: on shutdown, how long open requests may go on.
@@ -77,7 +78,7 @@ class Settings:
     max_open_requests: int = 4000
     max_waiting: int = 1000
     max_wait_s: float = 10.0
-    read_timeout_s: float = 60.0
+    client_timeout_s: float = 60.0
     hold_tool_calls: bool = False
     keep_alive_s: float = 5.0
     drain_s: float = 10.0

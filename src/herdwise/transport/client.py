@@ -277,7 +277,9 @@ async def _skip_tail(response: aiohttp.ClientResponse) -> None:
 
 @functools.lru_cache(maxsize=256)
 def _for_aiohttp(timeouts: Timeouts) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=timeouts.total_s, sock_connect=timeouts.connect_s)
+    # ``connect`` holds for the look-up of the name too; there is no waiting for a place in the pool.
+    connect_s = timeouts.connect_s
+    return aiohttp.ClientTimeout(total=timeouts.total_s, connect=connect_s, sock_connect=connect_s)
 
 
 def _silence(timeouts: Timeouts, began: bool) -> str:
