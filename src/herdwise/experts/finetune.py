@@ -18,6 +18,7 @@ from herdwise.backends.nano.folder import NanoConfig, read_card, read_model, wri
 from herdwise.backends.nano.model import NanoModel
 from herdwise.backends.nano.tokens import ByteTokens
 from herdwise.core.errors import ArtefactError, ConfigError, InputError
+from herdwise.experts.adamw import AdamW
 from herdwise.experts.nano_torch import (
     Tensors,
     TorchNano,
@@ -330,22 +331,12 @@ def _train(
     torch = torch_module()
     threads_before = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
-    learning = list(model.learning.values())
-    fused = settings.device == "cpu" or settings.device.startswith("cuda")
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": [t for t in learning if t.ndim > 1], "weight_decay": settings.weight_decay},
-            {"params": [t for t in learning if t.ndim == 1], "weight_decay": 0.0},
-        ],
-        lr=settings.lr,
-        betas=_BETAS,
-        fused=fused,
-    )
+    optimiser = AdamW(model.learning, betas=_BETAS, weight_decay=settings.weight_decay, clip=settings.clip)
     found = load_state(folder, run)
     step, spent_s = 0, 0.0
     if found is not None:
         step, spent_s = found.step, found.cpu_s
-        _restore(model, optimiser, found)
+        optimiser.restore(step, found.weights, found.first, found.second)
     curve = LossCurve(folder, step)
     started, cpu_started = time.monotonic(), time.process_time()
     saved = told = started
@@ -356,13 +347,9 @@ def _train(
     try:
         while step < settings.steps:
             batch = examples([parts[i] for i in next(order)])
-            for group in optimiser.param_groups:
-                group["lr"] = settings.lr_at(step)
             loss = model.loss(batch)
-            optimiser.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(learning, settings.clip)
-            optimiser.step()
+            optimiser.step(settings.lr_at(step))
             step += 1
             losses.append(loss.item())
             if step % _CURVE_STEPS == 0 or step == settings.steps:
@@ -370,7 +357,7 @@ def _train(
             now = time.monotonic()
             if now - saved >= settings.checkpoint_s or step == settings.steps:
                 cpu_s = spent_s + time.process_time() - cpu_started
-                save_state(folder, run, _state(model, optimiser, step, cpu_s))
+                save_state(folder, run, State(step, cpu_s, *optimiser.state()))
                 saved = time.monotonic()
             if progress is not None and (now - told >= _TELL_S or step == settings.steps):
                 left_s = (now - started) / (step - first) * (settings.steps - step)
@@ -381,26 +368,6 @@ def _train(
     finally:
         torch.set_num_threads(threads_before)
     return spent_s + time.process_time() - cpu_started
-
-
-def _state(model: TorchNano, optimiser: Any, step: int, cpu_s: float) -> State:
-    def moments(key: str) -> Tensors:
-        return {name: optimiser.state[t][key].cpu().numpy() for name, t in model.learning.items()}
-
-    weights = {name: t.detach().cpu().numpy() for name, t in model.learning.items()}
-    return State(step, cpu_s, weights, moments("exp_avg"), moments("exp_avg_sq"))
-
-
-def _restore(model: TorchNano, optimiser: Any, state: State) -> None:
-    torch = torch_module()
-    with torch.no_grad():
-        for name, tensor in model.learning.items():
-            tensor.copy_(torch.from_numpy(state.weights[name]))
-            optimiser.state[tensor] = {
-                "step": torch.tensor(float(state.step)),
-                "exp_avg": torch.from_numpy(state.first[name].copy()).to(tensor.device),
-                "exp_avg_sq": torch.from_numpy(state.second[name].copy()).to(tensor.device),
-            }
 
 
 def _finished(folder: Path, run: str) -> TrainingReport | None:
