@@ -104,7 +104,7 @@ def _counting(kind: Any, names: tuple[str, str]) -> Any:
             server, request = self.server, self.request
             if not hasattr(request, "counts"):
                 draw = server.truth.draw
-                request.counts = (draw.randrange(100, 100_000), draw.randrange(1, 10_000))
+                request.counts = (draw.randrange(1, 60), draw.randrange(1, 220))
                 number = number_of(request.body)
                 server.truth.stated[number].add((server.candidate, *request.counts))
             told: tuple[int, int] = request.counts
@@ -163,19 +163,19 @@ OPENAI_NAMES, ANTHROPIC_NAMES = ("prompt_tokens", "completion_tokens"), ("input_
 OLLAMA_NAMES = ("prompt_eval_count", "eval_count")
 
 
-class OpenAIServer(Misbehaving, faulty.FaultyUpstream):  # type: ignore[misc]
+class OpenAIServer(Misbehaving, faulty.FaultyUpstream):  # type: ignore[misc,name-defined]
     """An OpenAI-compatible one."""
 
     exchange = _counting(faulty.Exchange, OPENAI_NAMES)
 
 
-class AnthropicServer(Misbehaving, providers.AnthropicUpstream):  # type: ignore[misc]
+class AnthropicServer(Misbehaving, providers.AnthropicUpstream):  # type: ignore[misc,name-defined]
     """One of Anthropic's API."""
 
     exchange = _counting(providers.AnthropicExchange, ANTHROPIC_NAMES)
 
 
-class OllamaServer(Misbehaving, providers.OllamaUpstream):  # type: ignore[misc]
+class OllamaServer(Misbehaving, providers.OllamaUpstream):  # type: ignore[misc,name-defined]
     """One of Ollama's API."""
 
     exchange = _counting(providers.OllamaExchange, OLLAMA_NAMES)
@@ -199,6 +199,8 @@ class Herd:
 
     def __init__(self, period_s: float, overlap_s: float, seed: int) -> None:
         self.period_s, self.overlap_s = period_s, overlap_s
+        #: Whether bodies without end are among the faults: they come early, as memory is judged afterwards.
+        self.huge = True
         self.truth, self._draw = Truth(), random.Random(seed)
         self.servers: dict[str, Any] = {}
         self.phases: Counter[str] = Counter()
@@ -243,6 +245,7 @@ class Herd:
     async def _fall_ill(self, name: str) -> None:
         server, draw = self.servers[name], self._draw
         kind = draw.choice(("refuse", "one", "early", "midst", "midst", "mixed", "mixed", "huge", "well"))
+        kind = "mixed" if kind == "huge" and not self.huge else kind
         self.phases[kind] += 1
         if kind != "refuse":
             await self._recover(name)

@@ -155,7 +155,8 @@ def messages_stream(raw: bytes, *, counted: bool) -> Said:
     said, n_blocks, begun = Said(), 0, None
     started = stopped = ended = False
     calls: list[list[str]] = []
-    n_in = n_out = 0
+    n_in = 0
+    n_out: int | None = 0
     for name, data in events(raw):
         event = json.loads(data)
         kind = event["type"]

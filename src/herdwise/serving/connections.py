@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 #: Longest head of a request: its first line and headers, in bytes. The server below keeps no limit.
 MOST_HEAD_BYTES = 64 * 1024
@@ -20,7 +20,7 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """See ``asyncio.Protocol``."""
         super().data_received(data)
-        cycle = self.cycle
+        cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and (cycle.more_body or not cycle.response_complete):
             self._head_bytes = 0
             return
