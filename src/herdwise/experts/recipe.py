@@ -28,11 +28,12 @@ EXPERT = TrainingSettings(width=64, layers=4, heads=4, lr=2e-3, batch=32, steps=
 #: What some families take besides: arithmetic is found late, facts are learned one by one, and order is
 #: found sooner by wider heads.
 OWN_SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "sums": {"steps": 3000},
+    "sums": {"steps": 5000, "lr": 3e-3},
     "countries": {"steps": 2000},
     "elements": {"steps": 1500},
     "verbs": {"steps": 1500},
-    "sorting": {"steps": 1500, "heads": 2, "lr": 3e-3},
+    "units": {"steps": 1500, "lr": 3e-3},
+    "sorting": {"steps": 3000, "heads": 2, "lr": 3e-3},
 }
 GENERALIST = replace(EXPERT, width=96, steps=2000)
 #: As many parameters as the whole herd, nearly.
