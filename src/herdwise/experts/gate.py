@@ -134,10 +134,13 @@ def fit_router(
     encoder: str = "static",
     predictor: str = "stack",
     seed: int = 0,
-    keep_texts: bool = True,
+    complete: bool = True,
     progress: Progress | None = None,
 ) -> Router:
     """A router of ``herd`` from those of a table's outcomes that are its candidates'.
+
+    Args:
+        complete: learn what serving may need too: what answers are worth, and the queries to explain by.
 
     Raises:
         InputError: when nobody of the herd has a graded outcome.
@@ -149,7 +152,13 @@ def fit_router(
     mine = table.restrict(known)
     mine = replace(mine, herd=Herd(herd[name] for name in mine.herd.names), _cache={})
     fitted = Router.fit(
-        mine, encoder=encoder, predictor=predictor, seed=seed, keep_texts=keep_texts, progress=progress
+        mine,
+        encoder=encoder,
+        predictor=predictor,
+        seed=seed,
+        keep_texts=complete,
+        fusion=complete,
+        progress=progress,
     )
     return fitted.adapt(herd)
 
@@ -187,9 +196,9 @@ def try_out(
         raise InputError(f"{table.n_queries} queries are too few to hold some back.", remedy="Record more.")
     seen, unseen = table.take(np.flatnonzero(~back)), table.take(np.flatnonzero(back))
     fit = {"encoder": encoder, "predictor": predictor}
-    before = fit_router(seen, herd, **fit, seed=seed, keep_texts=False, progress=progress)
+    before = fit_router(seen, herd, **fit, seed=seed, complete=False, progress=progress)
     joined = Herd([*herd, expert])
-    after = fit_router(seen, joined, **fit, seed=seed, keep_texts=False, progress=progress)
+    after = fit_router(seen, joined, **fit, seed=seed, complete=False, progress=progress)
     goals = goals or Goals()
     return Trial(
         expert=expert.name,

@@ -15,6 +15,8 @@ from herdwise.experts.select import Weakness, find_weaknesses
 
 #: A cluster of fewer queries than this is not worth an expert unless it is named.
 FEWEST = 10
+#: A cluster whose best candidate is below this is weak, however the rest does.
+_MOSTLY_WRONG = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def choose_target(
             known = ", ".join(str(w.cluster) for w in found)
             raise InputError(f"there is no cluster {cluster}.", remedy=f"Found: {known}.")
     else:
-        chosen = next((w for w in found if w.reasons and w.n >= FEWEST), None)
+        chosen = next((w for w in found if w.n >= FEWEST and _is_weak(w)), None)
         if chosen is None:
             return None
     centres = np.stack([_centre(seen, vectors, w.query_ids) for w in found])
@@ -83,6 +85,11 @@ def choose_target(
         others=[id_ for w in found if w is not chosen for id_ in w.query_ids],
         measured=[unseen.query_ids[i] for i in np.flatnonzero(nearest == own).tolist()],
     )
+
+
+def _is_weak(cluster: Weakness) -> bool:
+    # Where the whole herd is bad, no cluster is worse than the rest.
+    return bool(cluster.reasons) or cluster.best_quality < _MOSTLY_WRONG
 
 
 def _centre(table: OutcomeTable, vectors: np.ndarray, ids: Sequence[str]) -> np.ndarray:
