@@ -327,13 +327,24 @@ def ready(process: subprocess.Popen[str]) -> str:
 
 def ask(url: str, session: str, model: str = "auto") -> str:
     """Who answered."""
+    return asked(url, session, model)["x-herdwise-candidate"]
+
+
+def grade(url: str, name: str) -> int:
+    body = json.dumps({"decision_id": name, "thumbs": "up"}).encode()
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/v1/feedback", body), timeout=30) as answer:
+        status: int = answer.status
+        return status
+
+
+def asked(url: str, session: str, model: str = "auto") -> dict[str, str]:
+    """The answer's headers."""
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]}).encode()
     headers = {"content-type": "application/json", "x-herdwise-session": session}
     with urllib.request.urlopen(
         urllib.request.Request(f"{url}/v1/chat/completions", body, headers), timeout=30
     ) as answer:
-        name: str = answer.headers["x-herdwise-candidate"]
-        return name
+        return dict(answer.headers.items())
 
 
 def left_alone(url: str) -> list[str]:
@@ -358,6 +369,8 @@ def test_two_gateways_on_one_postgres_and_one_redis_share_conversations_and_who_
     within_s(5.0, lambda: left_alone(second) == [])
     assert ask(second, "begun at the first") == "spare"
     assert ask(second, "one more") == "good"
+    for number in range(3):
+        assert grade(second, asked(first, f"to be graded {number}")["x-herdwise-decision-id"]) == 200
 
 
 def within_s(limit_s: float, condition: Callable[[], bool]) -> None:

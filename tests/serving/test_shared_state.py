@@ -284,6 +284,27 @@ async def test_an_emptied_redis_is_filled_from_the_ledger(redis_url: str) -> Non
     await meter.close()
 
 
+async def test_what_a_gateway_could_not_count_before_it_ended_is_counted_when_another_starts(
+    redis_url: str,
+) -> None:
+    in_ledger = 0
+
+    async def ledger(key_id: str, since: float) -> int:
+        del key_id, since
+        return in_ledger
+
+    meter = RedisMeter(redis_url, ledger)
+    key, at = key_of(Terms(budgets=(Budget(1e-6, "month"), Budget(1.0, "ever")))), time.time()
+    await meter.settle(key, await meter.reserve(key, at, 100, 1), 100, 1)
+    in_ledger = 700
+    assert await meter.reconcile([key], settled_s=0) == 2 * 600
+    assert await left(meter, key, at) == 300
+    in_ledger = 400  # not all of it is on the disk yet
+    assert await meter.reconcile([key], settled_s=0) == 0
+    assert await left(meter, key, at) == 300
+    await meter.close()
+
+
 async def test_without_its_state_a_gateway_refuses_rather_than_overspends(closed_port: int) -> None:
     meter = RedisMeter(f"redis://127.0.0.1:{closed_port}/0", nothing)
     with pytest.raises(RequestError) as refused:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from herdwise.core.errors import HerdwiseError, RequestError
+from herdwise.core.money import NANOS_PER_USD
 from herdwise.serving.charging import Charging
 from herdwise.serving.course import Course
 from herdwise.serving.keyring import Keyring, VirtualKey
 from herdwise.serving.ledger import Ledger
 from herdwise.serving.meter import LocalMeter, Meter
 from herdwise.serving.terms import Expected, Pass
+
+if TYPE_CHECKING:
+    from herdwise.serving.meter_redis import RedisMeter
+
+logger = logging.getLogger(__name__)
 
 #: How often keys are read anew: what other gateways made, changed and revoked.
 _REFRESH_S = 1.0
@@ -60,6 +68,7 @@ class Admission:
         self._keyring: Keyring | None = None
         self._charging: Charging | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._reconciling: asyncio.Task[None] | None = None
         self._looking, self._looked_at = asyncio.Lock(), -math.inf
 
     def change(self, static: Sequence[str], admin_key: str | None) -> None:
@@ -88,16 +97,18 @@ class Admission:
         else:
             from herdwise.serving.meter_redis import RedisMeter
 
-            meter = RedisMeter(self._state_url, ledger.charged)
+            meter = redis = RedisMeter(self._state_url, ledger.charged)
+            self._reconciling = asyncio.create_task(_reconcile(redis, ring))
         self._charging = Charging(meter)
         self._keyring = ring
         self._watching = asyncio.create_task(ring.watch(_REFRESH_S))
 
     async def close(self) -> None:
         """Give back connections."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
+        for task in (self._watching, self._reconciling):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         if self._charging is not None:
             await self._charging.close()
 
@@ -226,6 +237,17 @@ class Admission:
         if self._charging is None:
             raise HerdwiseError("there is nothing to charge to.")
         return self._charging
+
+
+async def _reconcile(meter: RedisMeter, ring: Keyring) -> None:
+    """What another gateway could not count before it ended stands in the ledger."""
+    try:
+        missing = await meter.reconcile(await asyncio.to_thread(ring.all))
+    except HerdwiseError as error:
+        logger.warning("what was spent could not be compared with the ledger: %s", error)
+    else:
+        if missing:
+            logger.warning("%s USD that the ledger holds were not counted: mended", missing / NANOS_PER_USD)
 
 
 def shown_keys(headers: Mapping[bytes, bytes]) -> list[bytes]:

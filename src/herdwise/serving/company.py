@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,11 @@ from herdwise.serving.service import Settings
 from herdwise.serving.shared import Shared
 from herdwise.serving.shared_redis import RedisNews
 from herdwise.serving.workers_link import Link
+
+#: What ``course.decision_ids`` makes.
+_ID = re.compile("[0-9a-f]{27}")
+#: A decision that has ended is in the ledger after this, as a rule.
+_WRITTEN_S = 0.5
 
 
 class Company:
@@ -42,8 +49,8 @@ class Company:
 
     @property
     def alone(self) -> bool:
-        """Whether this process is no worker among several."""
-        return self._link is None
+        """Whether nobody else serves the same herd."""
+        return self._link is None and self._state_url is None
 
     async def join(self, reloading: Reloading) -> Meter | None:
         """Begin to tell and to hear. Returns what counts for all workers, where the shared state does not.
@@ -111,6 +118,10 @@ class Company:
     async def find(self, name: str) -> dict[str, Any] | None:
         """A decision that another worker is carrying out, as ``Ledger.find`` tells it.
 
-        None: nobody is. One that had just ended is in the ledger by then.
+        None: nobody is. One that had just ended is in the ledger by then, also where another gateway of
+        the same shared state wrote it.
         """
-        return None if self._link is None else await self._link.find(name)
+        found = None if self._link is None else await self._link.find(name)
+        if found is None and self._state_url is not None and _ID.fullmatch(name):
+            await asyncio.sleep(_WRITTEN_S)
+        return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,8 @@ from herdwise.serving.meter import (
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+#: A decision's charge is made soon after it is in the ledger, unless something is wrong.
+_SETTLED_S = 5.0
 #: Counters outlive their period by this, for late settlements.
 _GRACE_S = 2 * 3600
 _FOREVER_S = 400 * 86400
@@ -98,6 +102,15 @@ return 1
 """
 
 
+# ARGV: what the ledger holds. Returns by how much the counter was raised to that.
+_RAISE = """
+local spent = redis.call('GET', KEYS[1])
+if not spent or tonumber(spent) >= tonumber(ARGV[1]) then return 0 end
+redis.call('INCRBY', KEYS[1], string.format('%d', tonumber(ARGV[1]) - tonumber(spent)))
+return tonumber(ARGV[1]) - tonumber(spent)
+"""
+
+
 class RedisMeter:
     """See ``meter.Meter``. A request takes two round trips, and its settlement a third.
 
@@ -120,6 +133,7 @@ class RedisMeter:
         self._begin = self._redis.register_script(_BEGIN)
         self._reserve = self._redis.register_script(_RESERVE)
         self._settle = self._redis.register_script(_SETTLE)
+        self._raise = self._redis.register_script(_RAISE)
 
     async def begin(self, key: VirtualKey, at: float) -> Left | None:
         """See ``Meter.begin``."""
@@ -170,6 +184,27 @@ class RedisMeter:
             await self._fill(key, budget, at)
             found = await self._called(self._redis.get(place))
         return int(found)
+
+    async def reconcile(self, keys: Sequence[VirtualKey], settled_s: float = _SETTLED_S) -> int:
+        """Raise counters that are below what the ledger holds, as after a gateway that ended too soon.
+
+        Args:
+            keys: whose counters.
+            settled_s: how long charges of decisions that are in the ledger may still be under way.
+
+        Returns:
+            Billionths of a USD that were missing.
+
+        Raises:
+            RequestError: 503, when Redis cannot be reached.
+        """
+        at, missing = time.time(), 0
+        periods = {(key, budget.period) for key in keys for budget in key.terms.budgets}
+        known = [(k, p, await self._ledger(k.key_id, period_start(p, at))) for k, p in periods]
+        await asyncio.sleep(settled_s)
+        for key, period, spent in known:
+            missing += await self._called(self._raise(keys=[self._place(key, period, at)], args=[spent]))
+        return missing
 
     async def close(self) -> None:
         """Close the connections."""
