@@ -122,10 +122,12 @@ async def test_benchmarks_by_name_are_asked_together_and_told_apart(
     )
     own.write_text('{"question": "3 + 1?", "answer": 4}\n')
     command = ("profile", "--config", config, "--benchmark", f"gsm8k:{sums}", "--benchmark", own)
-    code, stdout, stderr = await run(*command, "--out", tmp_path / "out")
+    code, stdout, stderr = await run(*command, "--out", tmp_path / "out", "--wrong", 3)
     assert code == 0, stderr
-    assert "gsm8k" in stdout
-    assert "own" in stdout
+    assert "by benchmark" in stdout
+    assert "ant: not wholly right" in stdout
+    assert "gsm8k-test-2" in stdout.split("not wholly right")[1]
+    assert "gsm8k-test-1" not in stdout.split("not wholly right")[1]
     code, stdout, _ = await run(*command, "--out", tmp_path / "out", "--json")
     told = msgspec.json.decode(stdout)
     assert [(b["benchmark"], b["n_items"], b["candidates"][0]["quality"]) for b in told["benchmarks"]] == [

@@ -145,5 +145,13 @@ def test_the_documented_examples_are_read_as_documented(tmp_path: Path) -> None:
     page = Path(__file__).parents[2] / "docs" / "profiling.md"
     [block] = re.findall(r"```json\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     items = write(tmp_path / "a.jsonl", *block.splitlines()).items()
-    assert [i.grader for i in items] == ["exact", "choice", "python_tests", "exact"]
-    assert [i.reference for i in items] == ["42", "B", None, "yes"]
+    assert [i.grader for i in items] == ["exact", "choice", "python_tests", "exact", "judge", "json_schema"]
+    assert [i.reference for i in items] == [
+        "42",
+        "B",
+        None,
+        "yes",
+        None,
+        '{"author":"Jane Austen","year":1815}',
+    ]
+    assert [i.after for i in items] == [None, None, None, None, "prime", None]

@@ -7,9 +7,11 @@ from herdwise.profiling.benchmark import Item
 from herdwise.profiling.journal import (
     VERSION,
     Answered,
+    Failed,
     Graded,
     Header,
     Journal,
+    Replied,
     fingerprint,
     grading_digest,
     read_journal,
@@ -105,3 +107,28 @@ def test_the_fingerprint_names_what_is_asked_and_no_more() -> None:
         print_of(item(), {"ant": "ant-7b"}, 1, temperature=0.5),
     ]
     assert len({base, *others}) == 6
+
+
+def test_a_journal_of_the_first_format_is_still_read(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(
+        b'{"kind":"profile","version":1,"fingerprint":"f","n_items":1,"candidates":["ant"],'
+        b'"samples":1,"sampling":{},"started":""}\n'
+        b'{"kind":"answer","item":"a","candidate":"ant","sample":0,"text":"t","finish_reason":null,'
+        b'"input_tokens":1,"output_tokens":1,"latency_s":0.1,"cost_usd":0.5,"tokens":null}\n'
+        b'{"kind":"failure","item":"b","candidate":"ant","sample":0,"error":"timeout","message":"m"}\n'
+    )
+    record = read_journal(path)
+    assert record.answers["a", "ant", 0].cost_usd == 0.5
+    assert record.lost_usd == 0.0
+
+
+def test_replies_and_what_failed_calls_may_have_cost_are_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, HEADER) as journal:
+        journal.add(Replied("owl", "digest", "[[7]]", cost_usd=0.25))
+        journal.add(Failed("a", "ant", 0, "timeout", "m", 0.5))
+        journal.add(Failed("b", "ant", 0, "timeout", "m", 0.25))
+    record = read_journal(path)
+    assert record.replies["digest"].text == "[[7]]"
+    assert record.lost_usd == 0.75

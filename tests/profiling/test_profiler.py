@@ -286,3 +286,54 @@ def test_the_interval_stays_within_bounds() -> None:
     assert wilson(0.0, 5)[0] == 0.0
     assert wilson(1.0, 5)[1] == 1.0
     assert wilson(1.0, 5)[0] == pytest.approx(0.5655, abs=1e-3)
+
+
+async def test_how_far_it_is_tells_money_and_time(setup: Setup, tmp_path: Path) -> None:
+    await setup.add("ant")
+    profiler = setup.profiler(sums(6), concurrency=1)
+    assert profiler.standing() is None
+    told: list[Any] = []
+    summary = await profiler.run(tmp_path, progress=lambda done, total: told.append(profiler.standing()))
+    assert [s.done for s in told] == [1, 2, 3, 4, 5, 6]
+    assert all(s.left_s > 0 and s.total_usd > s.spent_usd > 0 for s in told[:-1])
+    assert (told[-1].left_s, told[-1].total_usd) == (0.0, told[-1].spent_usd)
+    assert (
+        told[-1].spent_usd
+        == pytest.approx(summary.spent_usd)
+        == pytest.approx(summary.candidates[0].cost_usd)
+    )
+
+
+async def test_money_that_is_unknown_is_told_to_be_so(setup: Setup, tmp_path: Path) -> None:
+    await setup.add("ant", right, Price(None, None))
+    profiler = setup.profiler(sums(3))
+    summary = await profiler.run(tmp_path)
+    standing = profiler.standing()
+    assert standing is not None
+    assert (standing.spent_usd, standing.total_usd, summary.spent_usd) == (None, None, None)
+
+
+async def test_an_items_own_request_is_sent_under_the_sampling(setup: Setup, tmp_path: Path) -> None:
+    tool = {"type": "function", "function": {"name": "add", "parameters": {}}}
+    up = await setup.add("ant")
+    items = [
+        replace(sums(1)[0], request={"stop": ["x"], "max_tokens": 5, "tools": [tool], "tool_choice": "none"})
+    ]
+    await setup.profiler(items, sampling={"max_tokens": 9}).run(tmp_path)
+    [body] = up.bodies
+    assert (body["stop"], body["max_tokens"], body["tools"]) == (["x"], 9, [tool])
+    assert read_outcomes(tmp_path).recorded_tools(0) == (tool,)
+
+
+async def test_figures_per_benchmark_and_their_oracle(setup: Setup, tmp_path: Path) -> None:
+    await setup.add(
+        "even", lambda body: right(body) if int(body["messages"][0]["content"][0]) % 2 == 0 else "0"
+    )
+    await setup.add("odd", lambda body: right(body) if int(body["messages"][0]["content"][0]) % 2 else "0")
+    items = [replace(item, benchmark="low" if i < 4 else "high") for i, item in enumerate(sums(6))]
+    summary = await setup.profiler(items).run(tmp_path)
+    assert [(b.benchmark, b.n_items, b.oracle, b.n_oracle) for b in summary.benchmarks] == [
+        ("low", 4, 1.0, 4),
+        ("high", 2, 1.0, 2),
+    ]
+    assert [[c.quality for c in b.candidates] for b in summary.benchmarks] == [[0.5, 0.5], [0.5, 0.5]]

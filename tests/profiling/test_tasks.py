@@ -29,9 +29,9 @@ def test_mmlu_reads_the_authors_csv_files_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "test" / "world_religions_test.csv").write_text("Who?,a,b,c,d,D\nWho?,a,b,c,d,A\n")
     items = Mmlu(tmp_path).items()
     assert [(i.id, i.category, i.reference) for i in items] == [
-        ("mmlu-anatomy_test-0", "anatomy", "B"),
-        ("mmlu-world_religions_test-0", "world_religions", "D"),
-        ("mmlu-world_religions_test-1", "world_religions", "A"),
+        ("mmlu-test/anatomy_test-0", "anatomy", "B"),
+        ("mmlu-test/world_religions_test-0", "world_religions", "D"),
+        ("mmlu-test/world_religions_test-1", "world_religions", "A"),
     ]
     assert items[0].text == "Which, if any?\nA. one\nB. two, too\nC. three\nD. four"
     assert items[0].messages[0]["content"].startswith(items[0].text + "\n\nFinish with")

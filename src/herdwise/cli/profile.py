@@ -62,6 +62,9 @@ def register(app: typer.Typer) -> None:
         regrade: bool = typer.Option(
             False, "--regrade", help="Grade the recorded answers anew; ask no candidate."
         ),
+        wrong: int = typer.Option(
+            0, "--wrong", min=0, help="Show N answers per candidate that are not wholly right."
+        ),
         as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
     ) -> None:
         """Ask every candidate every item, grade the answers, and write an outcome folder to train on.
@@ -93,6 +96,8 @@ def register(app: typer.Typer) -> None:
             console.note(f"interrupted; what was answered is in {out}. Run the same command to go on.")
             raise typer.Exit(130) from None
         profile_tables.show_summary(summary, as_json=as_json)
+        if wrong and not as_json:
+            profile_tables.show_wrong(profiler, out, wrong)
 
 
 def _items(

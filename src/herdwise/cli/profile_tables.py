@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Failed pairs shown by name; all of them are in the journal and in --json.
 _SHOWN = 5
+#: Characters of a text in a table.
+_CELL = 80
 _BASES = {"recorded": "as so far", "limit": "at most", "unknown": ""}
 
 
@@ -109,6 +111,34 @@ def show_summary(summary: ProfileSummary, *, as_json: bool) -> None:
     console.show(f"written to {summary.out}; next: herdwise train --outcomes {summary.out} --out ROUTER")
 
 
+def show_wrong(profiler: Profiler, out: Path, n: int) -> None:
+    """Some answers of each candidate that are not wholly right: what it, or the grader, gets wrong."""
+    from herdwise.profiling.journal import read_journal
+    from herdwise.profiling.profiler import JOURNAL
+
+    record = read_journal(out / JOURNAL)
+    for name in profiler.herd.names:
+        rows: list[tuple[object, ...]] = []
+        for (item, candidate, sample), grade in record.grades.items():
+            answered = record.answers.get((item, candidate, sample))
+            if candidate != name or answered is None or grade.quality == 1 or len(rows) == n:
+                continue
+            wanted = profiler.plan.by_id[item].reference
+            said = grade.answer if grade.answer is not None else f"(unread) ...{answered.text[-_CELL:]}"
+            quality = "ungraded" if grade.quality is None else f"{grade.quality:.2f}"
+            rows.append((item, _cut(wanted), _cut(said), quality, _cut(grade.note)))
+        if rows:
+            columns = ["item", "reference", "answer", "quality", "note"]
+            console.table(f"{name}: not wholly right", columns, rows, left=(0, 1, 2, 4))
+
+
+def _cut(text: str | None) -> str | None:
+    if text is None:
+        return None
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _CELL else f"{flat[: _CELL - 3]}..."
+
+
 def _candidates(summary: ProfileSummary) -> None:
     rows = [
         (
@@ -118,7 +148,7 @@ def _candidates(summary: ProfileSummary) -> None:
             _interval(c.low, c.high),
             c.n_unread,
             sum(n for kind, n in c.failures.items() if not kind.startswith("judge_")) + c.n_not_asked,
-            None if c.latency_s is None else f"{c.latency_s:.2f}",
+            None if c.latency_s is None else f"{c.latency_s:.3g}",
             _usd(c.cost_usd),
         )
         for c in summary.candidates

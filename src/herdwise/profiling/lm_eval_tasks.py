@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from herdwise.core.errors import ItemsError, MissingExtraError
 
 
@@ -42,7 +44,7 @@ def load_task(name: str, include_path: str | None = None) -> Any:
         )
     try:
         loaded = manager.load([name])["tasks"]
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, yaml.YAMLError) as error:
         raise ItemsError(f"lm_eval: task {name!r} cannot be loaded: {error}") from error
     return loaded[name]
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from herdwise.answers.logprobs import read_logprobs
@@ -146,6 +147,7 @@ def to_table(
         splits=[item.split for item in items],
         categories=[i.category for i in items] if any(i.category for i in items) else None,
         references=[i.reference for i in items] if any(i.reference for i in items) else None,
+        tools=_tools(items),
         query_index=np.array([row[p[0]] for p in pairs], dtype=np.int32),
         candidate_index=np.array([herd.index(p[1]) for p in pairs], dtype=np.int32),
         sample=np.array([p[2] for p in pairs], dtype=np.int32),
@@ -160,6 +162,13 @@ def to_table(
     )
     texts = {(p[0], p[1]): a.text for p, a in zip(pairs, answers, strict=True) if p[2] == 0}
     return table, texts
+
+
+def _tools(items: Sequence[Item]) -> list[str | None] | None:
+    offered = [item.request.get("tools") for item in items]
+    if not any(offered):
+        return None
+    return [msgspec.json.encode(tools).decode() if tools else None for tools in offered]
 
 
 def _source(items: Sequence[Item], header: Header) -> str:

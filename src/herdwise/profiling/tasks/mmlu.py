@@ -61,9 +61,11 @@ class Mmlu(Benchmark):
 
     def _of(self, file: Path, subject: str) -> list[Item]:
         columns = ("question", "subject", "choices", "answer") if file.suffix == ".parquet" else _COLUMNS
+        # The hub has a folder per subject, with files of the same name.
+        place = str(file.relative_to(self.path).with_suffix("")) if self.path.is_dir() else file.stem
         numbered = enumerate(table_rows(file, columns))
         rows = ((where, row if isinstance(row, Problem) else (i, row)) for i, (where, row) in numbered)
-        return gather(file, rows, lambda row: [self._item(row[1], f"{file.stem}-{row[0]}", subject)])
+        return gather(file, rows, lambda row: [self._item(row[1], f"{place}-{row[0]}", subject)])
 
     def _item(self, row: dict[str, Any], key: str, subject: str) -> Item:
         if "choices" in row:
