@@ -91,6 +91,10 @@ def register(group: typer.Typer) -> None:
         lr: Rate = 2e-3,
         threads: Threads = 1,
         lora_rank: LoraRank = 8,
+        merge_with: list[Path] = typer.Option(
+            [], "--merge-with", help="Model or adapter of the same base to fold in. May be repeated."
+        ),
+        merge_method: str = typer.Option("ties", "--merge-method", help="linear, task_arithmetic or ties."),
         int8: bool = typer.Option(True, "--int8/--float16", help="How the weights are stored."),
         grader: Grader = "exact",
         grader_option: GraderOption = None,
@@ -121,6 +125,11 @@ def register(group: typer.Typer) -> None:
         if recipe is not None:
             _by_recipe(recipe, out, seed, workers, as_json=as_json)
             return
+        if merge_method not in {"linear", "task_arithmetic", "ties"}:
+            raise ConfigError(
+                f"there is no merging by {merge_method!r} here.",
+                remedy="Known: linear, task_arithmetic, ties.",
+            )
         if name is None:
             raise ConfigError("the expert has no name.", remedy="Give --name, or --recipe nano.")
         wired = wire(config)
@@ -154,6 +163,8 @@ def register(group: typer.Typer) -> None:
                     ),
                     voters=tuple(voter),
                     judge=judge,
+                    merge_with=tuple(merge_with),
+                    merge_method=merge_method,  # type: ignore[arg-type]
                     quantised=int8,
                     reasoning=reasoning,
                     clusters=clusters,

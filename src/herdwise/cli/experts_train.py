@@ -83,3 +83,64 @@ def register(group: typer.Typer) -> None:
             console.show(
                 f"{100 * report.held_out_exact:.1f}% of {report.n_held_out} held-out answers are exact."
             )
+
+    @group.command()
+    def merge(
+        parts: list[Path] = typer.Argument(..., help="Model folders or LoRA adapters, made from the base."),
+        base: Path = typer.Option(..., "--base", help="Model folder that all of them started from."),
+        out: Path = typer.Option(..., "--out", help="Model folder; with emr, a folder of one per part."),
+        method: str = typer.Option("ties", "--method", help="linear, task_arithmetic, ties or emr."),
+        weight: list[float] = typer.Option([], "--weight", help="Of each part, in order; linear only."),
+        scale: float | None = typer.Option(None, "--scale", help="Of the sum; task_arithmetic and ties."),
+        density: float = typer.Option(0.2, "--density", min=0.01, max=1, help="Share that ties keeps."),
+        as_json: Json = False,
+    ) -> None:
+        """Fold models that were fine-tuned from one base into one."""
+        from herdwise.experts.merge_folders import merge_folders
+
+        report = merge_folders(
+            base,
+            parts,
+            out,
+            method,  # type: ignore[arg-type]
+            weights=weight or None,
+            scale=scale,
+            density=density,
+        )
+        if as_json:
+            console.emit_json(report)
+            return
+        console.show(f"{len(report.parts)} parts merged by {report.method} -> {', '.join(report.folders)}")
+        console.table(
+            "Cosines of what the parts changed",
+            ["", *(Path(part).name for part in report.parts)],
+            [
+                (Path(part).name, *(f"{value:.2f}" for value in row))
+                for part, row in zip(report.parts, report.cosines, strict=True)
+            ],
+        )
+
+    @group.command()
+    def quantise(
+        model: Path = typer.Argument(..., help="Model folder."),
+        out: Path = typer.Option(..., "--out", help="Folder of the int8 model."),
+        prompts: Path | None = typer.Option(
+            None, "--examples", help="JSONL of examples whose queries both are asked."
+        ),
+        as_json: Json = False,
+    ) -> None:
+        """Store a model's weights as int8, a scale per row."""
+        from herdwise.experts.examples import read_examples
+        from herdwise.experts.quantise import quantise as shrink
+
+        asked = [] if prompts is None else [example.query for example in read_examples(prompts)]
+        report = shrink(model, out, prompts=asked)
+        if as_json:
+            console.emit_json(report)
+            return
+        console.show(
+            f"{report.bytes_before:,} -> {report.bytes_after:,} bytes, rounding {100 * report.error:.2f}%"
+            f" of the weights' size, {100 * report.worst_error:.2f}% in {report.worst} -> {out}"
+        )
+        if report.same_answers is not None:
+            console.show(f"{100 * report.same_answers:.1f}% of {report.n_prompts} answers are the same.")

@@ -44,6 +44,8 @@ class Order:
         curation: how examples are chosen.
         voters: candidates of the herd that answer the queries too; see ``CurateSettings.min_votes``.
         judge: how a model is trained that doubts examples (see ``experts.supervise``); None = nobody does.
+        merge_with: model folders or adapters of the same base that are folded into the expert.
+        merge_method: "linear", "task_arithmetic" or "ties".
         quantised: store int8 weights.
         reasoning: learn the steps to the answers too, where the examples have them.
         clusters, cluster: see ``choose_target``.
@@ -65,6 +67,8 @@ class Order:
     curation: CurateSettings = field(default_factory=CurateSettings)
     voters: tuple[str, ...] = ()
     judge: TrainingSettings | None = None
+    merge_with: tuple[Path, ...] = ()
+    merge_method: Literal["linear", "task_arithmetic", "ties"] = "ties"
     quantised: bool = True
     reasoning: bool = False
     clusters: int | None = None

@@ -24,8 +24,10 @@ from herdwise.experts.examples import Example, digest_of, pretty, read_examples,
 from herdwise.experts.finetune import TrainingProgress, finetune
 from herdwise.experts.gate import GATE_SHARE, Verdict, held_back
 from herdwise.experts.manifest import Manifest, Work, sha256
+from herdwise.experts.merge_folders import merge_folders
 from herdwise.experts.order import Made, Order, Progress, Status, entry_of
 from herdwise.experts.proving import prove, save_router_with
+from herdwise.experts.quantise import quantise
 from herdwise.experts.supervise import cross_believed
 from herdwise.experts.voting import vote
 from herdwise.experts.weakness import Target, choose_target
@@ -214,17 +216,37 @@ class _Making:
         inputs: dict[str, Any] = {"examples": digest_of(examples), "settings": asdict(order.training)}
         inputs |= {"base": None if order.base is None else str(order.base), "reasoning": order.reasoning}
         self._step("fine-tune", inputs, work)
+        if order.merge_with:
+            trained = self._merge(trained)
         if not order.quantised:
             return trained
+        asked = [e.query for e, held in zip(examples, dev, strict=True) if held]
 
         def shrink() -> Work:
-            from herdwise.experts.quantise import quantise
+            report = quantise(trained, stored, prompts=asked)
+            return msgspec.to_builtins(report) | {"folder": stored.name}, [stored]
 
-            return msgspec.to_builtins(quantise(trained, stored)), [stored]
-
-        step = self.manifest.step("fine-tune")
+        step = self.manifest.step("merge") or self.manifest.step("fine-tune")
         self._step("quantise", {"model": None if step is None else step.files}, shrink)
         return stored
+
+    def _merge(self, trained: Path) -> Path:
+        """The new expert and others of its base as one model."""
+        order = self.order
+        merged = order.out / "merged"
+        if order.base is None:
+            raise InputError("models are merged that started from one base.", remedy="Train on a --base.")
+        base = order.base
+
+        def work() -> Work:
+            report = merge_folders(base, [trained, *order.merge_with], merged, order.merge_method)
+            return msgspec.to_builtins(report) | {"folders": [merged.name]}, [merged]
+
+        step = self.manifest.step("fine-tune")
+        inputs: dict[str, Any] = {"model": None if step is None else step.files, "base": str(base)}
+        inputs |= {"parts": [str(part) for part in order.merge_with], "method": order.merge_method}
+        self._step("merge", inputs, work)
+        return merged
 
     def _gate(self, target: Target, model: Path) -> Verdict:
         order = self.order
