@@ -146,7 +146,7 @@ def test_the_index_finds_what_is_there_after_any_order_of_adding_and_dropping() 
             alive[key] = (group, vector)
         assert len(index) == len(alive), step
         for name, (home, vector) in alive.items():
-            found = index.nearest(home, "no numbers", vector)
+            found = index.nearest(home, "no numbers", vector, 0.5)
             assert found is not None
             assert (found[0], round(found[1], 5)) == (name, 1.0)
-    assert index.nearest(b"nowhere", "no numbers", vector) is None
+    assert index.nearest(b"nowhere", "no numbers", vector, 0.5) is None

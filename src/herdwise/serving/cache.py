@@ -188,8 +188,10 @@ class Cache:
         else:
             vector = similar.vector(text)
         looked.question = (group, text, vector)
-        nearest = similar.nearest(group, text, vector) if looked.wish.read else None
-        if nearest is None or nearest[1] < self._settings.similarity:
+        if not looked.wish.read:
+            return
+        nearest = similar.nearest(group, text, vector, self._settings.similarity)
+        if nearest is None:
             return
         key, cosine = nearest
         if await self._found(looked, key):

@@ -73,20 +73,26 @@ class SimilarQuestions:
         length = float(np.linalg.norm(found))
         return found / length if length else found
 
-    def nearest(self, group: bytes, text: str, vector: np.ndarray) -> tuple[bytes, float] | None:
+    def nearest(
+        self, group: bytes, text: str, vector: np.ndarray, least: float
+    ) -> tuple[bytes, float] | None:
         """Key and cosine of the nearest question with the same marks; None where there is none.
 
         Args:
             group: what all compared requests have in common.
             text: the question.
             vector: its unit vector.
+            least: cosine that the nearest must have.
         """
         found = self._groups.get(group)
         if found is None:
             return None
-        marks = marks_of(text)
         cosines = found.vectors[: len(found.keys)] @ vector
-        for place in np.argsort(-cosines)[:32].tolist():
+        near = np.flatnonzero(cosines >= least)
+        if not len(near):
+            return None
+        marks = marks_of(text)
+        for place in near[np.argsort(-cosines[near])].tolist():
             if found.marks[place] == marks:
                 return found.keys[place], float(cosines[place])
         return None
