@@ -66,9 +66,12 @@ async def measure(kind: Kind, entries: int, looks: int) -> None:
     cache, store = Cache(own, stores), stores.store(own.settings.cache)
     asked = [request(" ".join(rng.choice(_WORDS, 65)), own) for _ in range(entries)]
     for i, one in enumerate(asked):
-        key = request_key(one, ANYBODY, shared=False)
+        key = request_key(one, ANYBODY, ["one"], shared=False)
         store.put(key, answer(i), 1e6)
-        if stores.similar is not None and (found := alike_key(one, ANYBODY, shared=False)) is not None:
+        if (
+            stores.similar is not None
+            and (found := alike_key(one, ANYBODY, ["one"], shared=False)) is not None
+        ):
             stores.similar.add(found[0], key, found[1], stores.similar.vector(found[1]))
     known = [asked[int(i)] for i in rng.integers(0, entries, looks)]
     fresh = [request(" ".join(rng.choice(_WORDS, 66)), own) for _ in range(looks)]

@@ -20,8 +20,10 @@ from herdwise.core.errors import ConfigError, UpstreamStatusError
 from herdwise.routing.declared import DeclaredRouter
 from herdwise.routing.single import Single
 from herdwise.serving.app import App
+from herdwise.serving.cache_store import CacheSettings
 from herdwise.serving.ledger import Ledger
 from herdwise.serving.service import Service, Settings
+from herdwise.serving.telemetry_settings import TelemetrySettings
 
 ADMIN = {"authorization": "Bearer admin-secret"}
 
@@ -281,3 +283,30 @@ async def test_a_stream_that_the_end_cuts_off_ends_with_an_error_event(running: 
     last = [line for line in told.split("\n\n") if line][-1]
     assert status == 200
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == "draining"
+
+
+async def test_the_cache_lives_through_a_reload_and_goes_by_the_new_config(
+    running: Running, ups: Any
+) -> None:
+    def asked() -> int:
+        return sum(len(up.bodies) for up in ups.values())
+
+    await running.chat()
+    running.settings |= {"cache": CacheSettings(kind="exact"), "cache_url": "redis://127.0.0.1:9/0"}
+    told = (await running.reload())[1]
+    assert told["needs_restart"] == ["cache.url"]
+    for _ in range(3):
+        await running.chat()
+    assert asked() == 2
+    await running.reload()
+    await running.chat()
+    await running.chat(model="a")
+    assert asked() == 3
+    running.candidates = {"b": 0.5, "c": 0.9}
+    await running.reload()
+    assert (await running.chat())[1]["model"] == "c"
+    assert asked() == 4
+    running.settings |= {"cache": CacheSettings(), "telemetry": TelemetrySettings("http://127.0.0.1:9")}
+    assert (await running.reload())[1]["needs_restart"] == ["cache.url", "telemetry"]
+    await running.chat()
+    assert asked() == 5

@@ -92,7 +92,7 @@ class App:
             self._ledger.start(self.reloading.current.service.ranker.herd)
         await self._admission.start(self._ledger, await self._company.join(self.reloading))
         self.reloading.start()
-        if self._ledger is not None:
+        if self._ledger is not None and self._company.first:
             self._retention.start()
         try:
             yield

@@ -166,7 +166,7 @@ class Cache:
         if not wish.read and not wish.store:
             self._stores.lookups.add(("bypass",))
             return Looked(b"", wish, wish.told)
-        looked = Looked(request_key(request, client, shared=settings.shared), wish, "miss")
+        looked = Looked(request_key(request, client, self._herd.names, shared=settings.shared), wish, "miss")
         if wish.read and await self._found(looked, looked.key):
             looked.told = "hit"
         elif self._similar is not None:
@@ -179,7 +179,7 @@ class Cache:
     async def _look_alike(
         self, similar: SimilarQuestions, looked: Looked, request: ChatRequest, client: Client
     ) -> None:
-        asked = alike_key(request, client, shared=self._settings.shared)
+        asked = alike_key(request, client, self._herd.names, shared=self._settings.shared)
         if asked is None:
             return
         group, text = asked

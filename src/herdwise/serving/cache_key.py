@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,18 +75,20 @@ def _directives(header: bytes) -> Wish:
     return Wish(read=read, store="no-store" not in told, max_age_s=max_age_s)
 
 
-def request_key(request: ChatRequest, client: Client, *, shared: bool) -> bytes:
+def request_key(request: ChatRequest, client: Client, herd: Sequence[str], *, shared: bool) -> bytes:
     """Names all requests that have the same answer: 16 bytes.
 
     Everything counts that may change the answer: the whole body but for how it is sent (``user`` too, so
     that an application's users are kept apart where it names them), who is to answer or which policy
-    decides, the goals with the config's, and the client, unless answers are shared.
+    decides and among whom, the goals with the config's, and the client, unless answers are shared.
     """
     body = {name: value for name, value in request.body.items() if name not in _MANNER and name != "model"}
-    return _digest(request, client, shared, body, _native(request.body))
+    return _digest(request, client, herd, shared, body, _native(request.body))
 
 
-def alike_key(request: ChatRequest, client: Client, *, shared: bool) -> tuple[bytes, str] | None:
+def alike_key(
+    request: ChatRequest, client: Client, herd: Sequence[str], *, shared: bool
+) -> tuple[bytes, str] | None:
     """Names all requests that differ in the last user message alone, and that message.
 
     None where there is no such message, or it holds more than text.
@@ -102,7 +104,7 @@ def alike_key(request: ChatRequest, client: Client, *, shared: bool) -> tuple[by
         if blanked is None:
             return None
         native = {**native, "body": {**native["body"], "messages": blanked[0]}}
-    key = _digest(request, client, shared, {**body, "messages": messages[0]}, native)
+    key = _digest(request, client, herd, shared, {**body, "messages": messages[0]}, native)
     return key, messages[1]
 
 
@@ -118,6 +120,7 @@ def _native(body: Mapping[str, Any]) -> dict[str, Any] | None:
 def _digest(
     request: ChatRequest,
     client: Client,
+    herd: Sequence[str],
     shared: bool,
     body: Mapping[str, Any],
     native: Mapping[str, Any] | None,
@@ -128,7 +131,8 @@ def _digest(
         terms = None if client.key is None else client.key.terms
         limits = () if terms is None else (terms.candidates, terms.policies)
         whose = ["shared", *(None if one is None else sorted(one) for one in limits)]
-    counts = [whose, request.candidate, request.policy, request.goals, body, native]
+    among = herd if request.candidate is None else ()
+    counts = [whose, request.candidate, request.policy, among, request.goals, body, native]
     return hashlib.blake2b(_encode(counts), digest_size=16).digest()
 
 

@@ -52,6 +52,11 @@ class Company:
         """Whether nobody else serves the same herd."""
         return self._link is None and self._state_url is None
 
+    @property
+    def first(self) -> bool:
+        """Whether this process does what one of the workers does for all."""
+        return self._link is None or self._link.hello.number == 0
+
     async def join(self, reloading: Reloading) -> Meter | None:
         """Begin to tell and to hear. Returns what counts for all workers, where the shared state does not.
 
