@@ -7,8 +7,8 @@ prompts in one batch. In the same run, in turns, and where they are installed: t
 onnxruntime (which needs torch to be exported), both with a cache of keys and values; checked to say the same.
 Without --model the weights are drawn: the time is the same, the answers are babble.
 
-Engines run in one thread, and their processor time is told, which on a quiet machine is the time: of the faster
-quartile, as others' work on the same core slows the rest. The backend's figures are times of the clock.
+Engines run in one thread, and their processor time is told, which on a quiet machine is the time: of the
+faster quartile, as others' work on the core slows the rest. The backend's figures are times of the clock.
 """
 
 from __future__ import annotations
@@ -243,9 +243,8 @@ def main() -> None:
             print(f"  {name:18} first token {first:6.2f} ms, then {pace:7.0f} tokens/s")
         texts, wholes = asyncio.run(backend(folder, question, given.repeats))
         for name, took in (("first text", texts), ("whole answer", wholes)):
-            print(
-                f"  embedded backend   {name:12} {min(took):6.2f} ms at best, p50 {statistics.median(took):.2f}"
-            )
+            p50 = statistics.median(took)
+            print(f"  embedded backend   {name:12} {min(took):6.2f} ms at best, p50 {p50:.2f}")
         prompts = [f"{i} {question}"[:N_PROMPT] for i in range(256)]
         started = time.thread_time()
         answers = model.answers(prompts, N_NEW)
