@@ -7,6 +7,8 @@ from typing import Any
 
 import anthropic
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from herdwise.serving.cache_store import CacheSettings
 
@@ -360,3 +362,31 @@ def test_what_a_stream_came_to_is_what_was_sent_whole() -> None:
     chunks = [json.loads(json.dumps(chunk.body)) for chunk in as_chunks(whole)]
     assert assembled(chunks) == whole
     assert assembled([{"choices": [{"index": 0, "delta": {"novelty": {"of": "tomorrow"}}}]}]) is None
+
+
+_PIECES = st.lists(st.text(max_size=5), max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(choices=st.lists(st.tuples(_PIECES, _PIECES), min_size=1, max_size=3), data=st.data())
+def test_however_a_stream_is_cut_it_comes_to_the_same_answer(choices: Any, data: st.DataObject) -> None:
+    from herdwise.serving.cache_answer import as_chunks, assembled
+
+    pieces = [
+        {"index": index, "delta": {name: piece}}
+        for index, (thoughts, texts) in enumerate(choices)
+        for name, parts in (("reasoning_content", thoughts), ("content", texts))
+        for piece in parts
+    ]
+    ends = [{"index": index, "delta": {}, "finish_reason": "stop"} for index in range(len(choices))]
+    # Choices may come interleaved; each one's own pieces keep their order.
+    order = data.draw(st.permutations([piece["index"] for piece in pieces]))
+    left = {index: iter([p for p in pieces if p["index"] == index]) for index in range(len(choices))}
+    chunks = [{"id": "x", "choices": [next(left[index])]} for index in order]
+    whole = assembled([*chunks, {"id": "x", "choices": ends}])
+    assert whole is not None
+    for choice, (thoughts, texts) in zip(whole["choices"], choices, strict=True):
+        assert (choice["message"].get("reasoning_content") or "") == "".join(thoughts)
+        assert (choice["message"]["content"] or "") == "".join(texts)
+        assert choice["finish_reason"] == "stop"
+    assert assembled([chunk.body for chunk in as_chunks(whole)]) == whole
