@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from herdwise.core.completion import Chunk, Completion
 from herdwise.core.errors import UnsupportedError
@@ -69,6 +69,15 @@ class Backend(ABC):
         Raises:
             BackendError: before the first chunk, or in the midst of the stream.
         """
+
+    async def stream_together(self, body: Mapping[str, Any]) -> AsyncGenerator[Sequence[Chunk], None]:
+        """As ``stream``, but chunks that arrived together come together, so that they are passed on as one.
+
+        A backend that reads several at a time says so here; of others each comes alone.
+        """
+        async with aclosing(cast("AsyncGenerator[Chunk, None]", self.stream(body))) as chunks:
+            async for chunk in chunks:
+                yield (chunk,)
 
     async def embed(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Vectors of texts: a request and an answer of OpenAI's embeddings API.

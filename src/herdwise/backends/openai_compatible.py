@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, ClassVar
 
 from herdwise.backends.base import Health
 from herdwise.backends.chat_shape import read_chunk, read_completion
 from herdwise.backends.http import HttpBackend
 from herdwise.core.completion import Chunk, Completion
-from herdwise.core.errors import BadResponseError, ConfigError
+from herdwise.core.errors import BackendError, BadResponseError, ConfigError
 from herdwise.core.native import NATIVE
 from herdwise.transport.client import HttpClient, Timeouts
 from herdwise.transport.content import json_object
 from herdwise.transport.failures import from_error_object
+from herdwise.transport.sse import Event
 
 #: Not the upstream's: streaming is set here, and ``core.native`` is ours.
 _NOT_PASSED = frozenset({"stream", "stream_options", NATIVE})
@@ -99,6 +101,13 @@ class OpenAICompatible(HttpBackend):
 
     async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
         """See ``Backend.stream``. Ends well only after ``[DONE]`` or a finish reason."""
+        async with aclosing(self.stream_together(body)) as batches:
+            async for batch in batches:
+                for chunk in batch:
+                    yield chunk
+
+    async def stream_together(self, body: Mapping[str, Any]) -> AsyncGenerator[Sequence[Chunk], None]:
+        """See ``Backend.stream_together``. What arrived before a chunk that is none is given on."""
         sent = {**body, "model": self.model, "messages": _own_messages(body), "stream": True}
         sent.pop(NATIVE, None)
         self._fit(sent)
@@ -107,26 +116,37 @@ class OpenAICompatible(HttpBackend):
             sent["stream_options"] = {**(options or {}), "include_usage": True}
         ended = False
         async with self._limit:
-            events = self._client.events(self._call(self._chat_url, sent), last="[DONE]")
-            try:
-                async for event in events:
-                    if event.data == "[DONE]":
+            call = self._call(self._chat_url, sent)
+            async with aclosing(self._client.events_together(call, last="[DONE]")) as batches:
+                async for events in batches:
+                    if events[0].data == "[DONE]":
                         return
-                    if not event.data.strip():
-                        continue
-                    content = json_object(event.data, self.candidate)
-                    if event.event == "error" or content.get("error"):
-                        raise from_error_object(content, self.candidate, self._secrets)
-                    chunk = read_chunk(content, self.candidate)
-                    ended = ended or chunk.finish_reason is not None
-                    yield chunk
-            finally:
-                await events.aclose()
+                    chunks, problem = self._read(events)
+                    if chunks:
+                        ended = ended or any(chunk.finish_reason is not None for chunk in chunks)
+                        yield chunks
+                    if problem is not None:
+                        raise problem
         if not ended:
             raise BadResponseError(
                 f"candidate {self.candidate!r}: the stream ended before the answer did.",
                 candidate=self.candidate,
             )
+
+    def _read(self, events: Sequence[Event]) -> tuple[list[Chunk], BackendError | None]:
+        """The chunks of some events, up to the first that is none; and why it is none."""
+        chunks: list[Chunk] = []
+        try:
+            for event in events:
+                if not event.data or event.data.isspace():
+                    continue
+                content = json_object(event.data, self.candidate)
+                if event.event == "error" or content.get("error"):
+                    raise from_error_object(content, self.candidate, self._secrets)
+                chunks.append(read_chunk(content, self.candidate))
+        except BackendError as error:
+            return chunks, error
+        return chunks, None
 
     def _fit(self, sent: dict[str, Any]) -> None:
         """What the config says of this upstream's peculiarities."""

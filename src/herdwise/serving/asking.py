@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Protocol, cast
+from typing import Any
 
 from herdwise.backends.base import Backend
 from herdwise.core.completion import Chunk
@@ -23,6 +23,9 @@ _NOT_SUBSTANCE = frozenset({"role", "annotations"})
 #: What another candidate can't go on from.
 _BEYOND_TEXT = frozenset({"tool_calls", "function_call", "audio"})
 
+#: Gives chunks on.
+DeliverSome = Callable[[Sequence[Chunk]], Awaitable[None]]
+
 
 class EmptyAnswerError(BackendError):
     """The candidate answered without saying anything."""
@@ -34,16 +37,12 @@ class ClientGoneError(Exception):
     """What was to be sent to the client could not be: no candidate's fault."""
 
 
-class _Closable(Protocol):
-    async def aclose(self) -> None: ...
-
-
 async def run_ask(
     ask: LiveAsk,
     backend: Backend,
     *,
     stream: bool,
-    deliver: Callable[[Chunk], Awaitable[None]] | None,
+    deliver: DeliverSome | None,
     hold_calls: bool = False,
 ) -> None:
     """Carry out one ask; its end stands in ``ask.status``, ``ask.error`` and ``ask.completion``.
@@ -53,8 +52,9 @@ async def run_ask(
         backend: reaches its candidate.
         stream: whether the client wants a stream; the ask is streamed then even if nobody is delivered
             to yet, so that the client gets the upstream's own chunks.
-        deliver: takes chunks as they come. Nothing is delivered before the first chunk that says
-            something, so that an upstream that fails early, or says nothing, is replaced unseen.
+        deliver: takes chunks as they come, those together that came together. Nothing is delivered before
+            the first chunk that says something, so that an upstream that fails early, or says nothing, is
+            replaced unseen.
         hold_calls: whether what text cannot go on from, such as a tool call, is delivered only when it is
             whole.
 
@@ -98,38 +98,39 @@ async def _complete(ask: LiveAsk, backend: Backend) -> None:
 async def _stream(
     ask: LiveAsk,
     backend: Backend,
-    deliver: Callable[[Chunk], Awaitable[None]] | None,
+    deliver: DeliverSome | None,
     hold_calls: bool = False,
 ) -> None:
     began_at, beyond = time.perf_counter(), False
-    chunks: AsyncIterator[Chunk] = backend.stream(ask.body)
-    async with aclosing(cast("_Closable", chunks)):
-        async for chunk in chunks:
-            if chunk.text:
-                if ask.first_token_s is None:
-                    ask.first_token_s = time.perf_counter() - began_at
-                ask.texts.append(chunk.text)
-            if chunk.usage is not None:
-                ask.usage = chunk.usage
-            ask.finish_reason = chunk.finish_reason or ask.finish_reason
-            said = _said(chunk.body)
-            ask.substance = ask.substance or bool(chunk.text or said)
-            beyond = beyond or not _BEYOND_TEXT.isdisjoint(said)
-            waits = hold_calls and beyond and ask.finish_reason is None
-            if deliver is None or waits or not (ask.substance or ask.finish_reason in _SILENT_ENDS):
+    async with aclosing(backend.stream_together(ask.body)) as batches:
+        async for batch in batches:
+            ready: list[Chunk] = []
+            for chunk in batch:
+                if chunk.text:
+                    if ask.first_token_s is None:
+                        ask.first_token_s = time.perf_counter() - began_at
+                    ask.texts.append(chunk.text)
+                if chunk.usage is not None:
+                    ask.usage = chunk.usage
+                ask.finish_reason = chunk.finish_reason or ask.finish_reason
+                said = _said(chunk.body)
+                ask.substance = ask.substance or bool(chunk.text or said)
+                beyond = beyond or not _BEYOND_TEXT.isdisjoint(said)
+                waits = hold_calls and beyond and ask.finish_reason is None
                 ask.chunks.append(chunk)
-                continue
-            ask.beyond_text = beyond
-            held, ask.chunks = ask.chunks, []
-            ask.delivered = True
-            for earlier in held:
-                await deliver(earlier)
-            await deliver(chunk)
+                if deliver is None or waits or not (ask.substance or ask.finish_reason in _SILENT_ENDS):
+                    continue
+                ask.beyond_text = beyond
+                ready += ask.chunks
+                ask.chunks = []
+            if ready and deliver is not None:
+                ask.delivered = True
+                await deliver(ready)
     ask.beyond_text = beyond
     if deliver is not None and ask.delivered:
         held, ask.chunks = ask.chunks, []  # of a call whose end nobody said
-        for earlier in held:
-            await deliver(earlier)
+        if held:
+            await deliver(held)
     if not ask.substance and ask.finish_reason not in _SILENT_ENDS:
         raise _empty(ask)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -256,8 +256,7 @@ class Again:
         try:
             if course.stream:
                 course.returned = ask
-                for chunk in as_chunks(body):
-                    await deliver(course, ask, chunk)
+                await deliver(course, ask, list(as_chunks(body)))
         except (asyncio.CancelledError, ClientGoneError):
             course.finish("cancelled", "the client went away")
             raise
@@ -284,9 +283,9 @@ class Keeping:
         """See ``Dispatcher.carry_out``."""
         chunks: list[Mapping[str, Any]] = []
 
-        async def noting(of: Course, ask: LiveAsk, chunk: Chunk) -> None:
-            await deliver(of, ask, chunk)
-            chunks.append(chunk.body)
+        async def noting(of: Course, ask: LiveAsk, came: Sequence[Chunk]) -> None:
+            await deliver(of, ask, came)
+            chunks.extend(chunk.body for chunk in came)
 
         await self._dispatcher.carry_out(course, policy, noting if course.stream else deliver)
         self._cache.keep(self._looked, course, chunks)

@@ -30,8 +30,8 @@ from herdwise.serving.threads import Threads
 
 logger = logging.getLogger(__name__)
 
-#: Sends one chunk to the client; awaits while the client is slow.
-Deliver = Callable[[Course, LiveAsk, Chunk], Awaitable[None]]
+#: Sends chunks that came together to the client; awaits while the client is slow.
+Deliver = Callable[[Course, LiveAsk, Sequence[Chunk]], Awaitable[None]]
 
 #: A policy that has not finished after so many steps never will.
 _MOST_STEPS = 1000
@@ -244,14 +244,13 @@ class Dispatcher:
         trial = self.health.begin(ask.candidate)
         joint = Joint(ask.continues) if course.stream and ask.continues is not None else None
 
-        async def send(chunk: Chunk) -> None:
+        async def send(chunks: Sequence[Chunk]) -> None:
             if len(course.asks) > 1:
                 self._outrun(course, ask)
-            if joint is None:
-                await deliver(course, ask, chunk)
-                return
-            for piece in joint.fit(chunk):
-                await deliver(course, ask, piece)
+            if joint is not None:
+                chunks = [piece for chunk in chunks for piece in joint.fit(chunk)]
+            if chunks:
+                await deliver(course, ask, chunks)
 
         try:
             await run_ask(
@@ -265,8 +264,8 @@ class Dispatcher:
             if trial and ask.status == "cancelled":
                 self.health.abandon(ask.candidate)
         if joint is not None and ask.delivered:
-            for piece in joint.rest():
-                await deliver(course, ask, piece)
+            if rest := joint.rest():
+                await deliver(course, ask, rest)
             ask.dropped = joint.dropped
         if self._service.settings.run_code_tests and ask.status == "answered" and not ask.deliver:
             await self._test(course, ask)
@@ -340,8 +339,7 @@ class Dispatcher:
             if course.delivered is not None:
                 raise HerdwiseError(f"policy {course.policy!r} delivered one answer and returned another.")
             course.returned = ask  # from here on nothing else can be returned
-            for chunk in ask.chunks:
-                await deliver(course, ask, chunk)
+            await deliver(course, ask, ask.chunks)
         course.finish("answered", step.reason, ask)
 
     async def _close(self, asks: Any) -> None:

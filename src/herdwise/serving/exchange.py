@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -163,17 +163,22 @@ class Exchange:
             return nobody_asked(course.reason)
         return from_failures(problems, reason=course.reason, timed_out=course.timed_out)
 
-    async def _deliver(self, course: Course, ask: LiveAsk, chunk: Chunk) -> None:
-        another = self._beginner is not None and ask is not self._beginner
-        first = self._first if another else {}
-        body = chunk_body(course, ask, chunk, first=first, include_usage=self._include_usage)
-        if body is None:
-            return
-        if self._beginner is None:
-            self._first, self._beginner = body, ask
-            if not self._begun:
-                await self._begin_stream(ask.candidate)
-        if self._writer is not None and (data := self._writer.chunk(body)):
+    async def _deliver(self, course: Course, ask: LiveAsk, chunks: Sequence[Chunk]) -> None:
+        """Chunks that came together, in one write."""
+        parts: list[bytes] = []
+        for chunk in chunks:
+            another = self._beginner is not None and ask is not self._beginner
+            first = self._first if another else {}
+            body = chunk_body(course, ask, chunk, first=first, include_usage=self._include_usage)
+            if body is None:
+                continue
+            if self._beginner is None:
+                self._first, self._beginner = body, ask
+            if self._writer is not None:
+                parts.append(self._writer.chunk(body))
+        if self._beginner is not None and not self._begun:
+            await self._begin_stream(ask.candidate)
+        if data := b"".join(parts):
             await self._send_part(data)
 
     async def _keep_alive(self, *, hold: bool) -> None:

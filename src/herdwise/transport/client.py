@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,7 +147,16 @@ class HttpClient:
     async def events(
         self, call: Call, *, last: str | None = None, lines: bool = False
     ) -> AsyncGenerator[Event, None]:
-        """The events of an answer as they come.
+        """The events of an answer one by one; see ``events_together``."""
+        async with aclosing(self.events_together(call, last=last, lines=lines)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    yield event
+
+    async def events_together(
+        self, call: Call, *, last: str | None = None, lines: bool = False
+    ) -> AsyncGenerator[list[Event], None]:
+        """The events of an answer as they come, those together that arrived together; never an empty list.
 
         Closing the generator closes the connection, unless the answer had ended.
 
@@ -180,13 +190,19 @@ class HttpClient:
                 async with waiting:
                     data = await response.content.readany()
                 over = not data
-                for event in parser.close() if over else parser.feed(data):
-                    began = True
-                    if event.data == last:
-                        await _skip_tail(response)
-                        yield event
-                        return
-                    yield event
+                events = parser.close() if over else parser.feed(data)
+                if not events:
+                    continue
+                began = True
+                end = next((place for place, event in enumerate(events) if event.data == last), None)
+                if end is None:
+                    yield events
+                    continue
+                if end:
+                    yield events[:end]
+                await _skip_tail(response)
+                yield events[end : end + 1]
+                return
         except TimeoutError as error:
             silence = _silence(timeouts, began) if waiting.expired() else ""
             raise _timed_out(error, timeouts, call.candidate, silence) from None

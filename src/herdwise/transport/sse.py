@@ -7,15 +7,14 @@ not UTF-8 and lines or events without end are refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from herdwise.core.errors import BadResponseError
 
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One event.
 
     Args:
@@ -79,15 +78,38 @@ class SSEParser:
             data = b"".join((*self._partial, data))
             self._partial.clear()
             self._partial_bytes = 0
+        events: list[Event] = []
+        if self._at_start and data[:1] == b"d":  # no byte-order mark
+            self._at_start = False
+        if b"\r" not in data and not self._data:
+            data = self._blocks(data, events)
+            if not data:
+                return events
         lines = data.splitlines()
         if data.endswith(b"\r"):
             self._skip_lf = True
         elif not data.endswith(b"\n"):
             self._hold(lines.pop())
-        events: list[Event] = []
         for line in lines:
             self._line(line, events)
         return events
+
+    def _blocks(self, data: bytes, events: list[Event]) -> bytes:
+        """Read what nearly all servers send, events of one data line and nothing else, as far as it goes.
+
+        Returns:
+            What is left.
+        """
+        start = 0
+        while data.startswith(b"data: ", start) and not self._at_start and not self._event:
+            end = data.find(b"\n", start)
+            if end < 0 or data[end + 1 : end + 2] != b"\n":
+                break
+            self._check(end - start)
+            events.append(Event(self._text(data[start + 6 : end]), "message", self._id, self._retry_ms))
+            self._retry_ms = None
+            start = end + 2
+        return data[start:]
 
     def close(self) -> list[Event]:
         """The last event, where the stream ended without the blank line that should end it.
