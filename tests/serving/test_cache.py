@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -329,6 +330,7 @@ async def test_a_conversation_goes_on_with_whom_the_cache_named(endpoint: Any) -
 async def test_what_users_say_of_a_cached_answer_is_learned_of_the_one_it_repeats(
     endpoint: Any, tmp_path: Any
 ) -> None:
+    from herdwise.serving.ledger_summary import summarise_ledger
     from herdwise.storage.outcomes import read_outcomes
 
     e = await endpoint(cache=EXACT)
@@ -336,6 +338,8 @@ async def test_what_users_say_of_a_cached_answer_is_learned_of_the_one_it_repeat
     for reply, score in ((first, 1.0), (again, 0.0)):
         told = {"decision_id": reply.headers["x-herdwise-decision-id"], "score": score}
         assert (await e.send("POST", "/v1/feedback", told)).status == 200
+    shown = await asyncio.to_thread(summarise_ledger, e.service.ledger.url)
+    assert (shown.decisions, shown.cached, shown.feedback) == ({"answered": 2}, 1, 2)
     done = e.service.ledger.export(tmp_path / "out")
     assert (done.queries, done.outcomes, done.graded) == (1, 1, 1)
     table = read_outcomes(tmp_path / "out")

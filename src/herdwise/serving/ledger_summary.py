@@ -38,12 +38,14 @@ class LedgerSummary:
 
     Args:
         decisions: status -> how many.
+        cached: how many of them the cache answered.
         feedback: how many were given.
         first_at, last_at: Unix time of the first and the last decision.
         candidates: by name.
     """
 
     decisions: dict[str, int]
+    cached: int
     feedback: int
     first_at: float | None
     last_at: float | None
@@ -89,8 +91,10 @@ def _summarise(connection: Connection) -> LedgerSummary:
         .group_by(ASKS.c.candidate)
         .order_by(ASKS.c.candidate)
     )
+    cached = select(func.count()).select_from(DECISIONS).where(DECISIONS.c.cached_from.is_not(None))
     return LedgerSummary(
         decisions=counts,
+        cached=int(connection.execute(cached).scalar_one()),
         feedback=int(connection.execute(select(func.count()).select_from(FEEDBACK)).scalar_one()),
         first_at=first_at,
         last_at=last_at,
