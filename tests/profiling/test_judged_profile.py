@@ -155,6 +155,24 @@ async def test_a_dead_judge_stops_the_asking_that_could_not_be_graded(
     assert summary.candidates[0].n_not_asked == 18
 
 
+async def test_a_candidate_that_also_judges_is_never_asked_more_at_a_time_than_allowed(
+    setup: Setup, tmp_path: Path
+) -> None:
+    most = 0
+
+    def both(body: Any) -> str:
+        nonlocal most
+        most = max(most, setup.ups["owl"].in_flight)
+        return rates(body) if "Rate the answer" in body["messages"][0]["content"] else tells(body)
+
+    setup.ups["owl"].answer = both
+    setup.ups["owl"].behave("slow", delay_s=0.02)
+    setup.herd = Herd([*setup.herd, setup.judge])
+    summary = await setup.profiler(items(8), concurrency={"ant": 6, "owl": 2}, judges=[]).run(tmp_path)
+    assert 1 <= most <= 2
+    assert [c.n_ungraded for c in summary.candidates] == [0, 0]
+
+
 async def test_a_judge_that_is_overloaded_is_waited_for(setup: Setup, tmp_path: Path) -> None:
     setup.ups["owl"].behave(["server_error", "ok", ("rate_limited", {"retry_after": 1}), "ok"])
     summary = await setup.profiler(items(4), concurrency=1).run(tmp_path)

@@ -114,6 +114,13 @@ def test_another_filter_of_the_task_can_read_the_answer(tasks: Path) -> None:
         read_benchmark("lm_eval:herd_sums", options=options, grader_options={"filter": "loose"})
 
 
+def test_a_task_may_be_asked_without_its_stop_texts(tasks: Path) -> None:
+    item = read_benchmark("lm_eval:herd_sums", options={"include_path": str(tasks), "stop": False})[2]
+    assert "stop" not in item.request
+    grader = GRADERS.create(item.grader, **item.options)
+    assert grader.grade(item, Completion("ant", "Question: which? 3")).quality == 1.0
+
+
 def test_another_grader_can_grade_a_task(tasks: Path) -> None:
     items = read_benchmark("lm_eval:herd_sums", options={"include_path": str(tasks)}, grader="numeric")
     assert {i.grader for i in items} == {"numeric"}

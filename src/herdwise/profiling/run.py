@@ -91,14 +91,11 @@ class Run:
         Raises:
             HerdwiseError: when a grader breaks.
         """
+        talks = conversations(self._plan.items)
         try:
             async with asyncio.TaskGroup() as group:
                 for name in self._plan.herd.names:
-                    groups = deque(
-                        (turns, sample)
-                        for sample in range(self._plan.samples)
-                        for turns in conversations(self._plan.items)
-                    )
+                    groups = deque((turns, sample) for sample in range(self._plan.samples) for turns in talks)
                     for _ in range(self._plan.limits[name]):
                         group.create_task(self._worker(name, groups))
         except ExceptionGroup as errors:

@@ -76,7 +76,7 @@ class AskingGrader(Grader):
         """It needs somebody to ask."""
         del item
         if self.candidate is None:
-            return f"grader_options.candidate: is missing; the {self.name} grader asks that candidate."
+            return f"grader_options.candidate: is missing; name it (--grader {self.name}:candidate=NAME)."
         return None
 
     @property

@@ -22,6 +22,7 @@ class LmEval(Grader):
         include_path: a folder with task files of one's own.
         metric: its name; None = the task's first.
         filter: which of the task's filters reads the answer; None = the first.
+        stop: whether an answer ends at the task's stop texts.
     """
 
     name: ClassVar[str] = "lm_eval"
@@ -35,9 +36,10 @@ class LmEval(Grader):
         include_path: str | None = None,
         metric: str | None = None,
         filter: str | None = None,  # noqa: A002 - the harness's own word
+        stop: bool = True,
     ) -> None:
         self.task, self.document, self.digest, self.include_path = task, document, digest, include_path
-        self.metric, self.filter = metric, filter
+        self.metric, self.filter, self.stop = metric, filter, stop
 
     def check(self, item: Item) -> str | None:
         """It needs a task, and a filter that the task has."""
@@ -56,7 +58,7 @@ class LmEval(Grader):
         if not text.strip():
             return Grade(0.0, None, "no answer could be read")
         task = load_task(self.task or "", self.include_path)
-        for stop in until(task):
+        for stop in until(task) if self.stop else ():
             text = text.split(stop)[0]
         doc = documents(self.task or "", self.include_path)[self.document]
         asked = request_of(doc, text)

@@ -92,6 +92,8 @@ class LmEvalTask(Benchmark):
             options |= {"task": self.task_name, "document": number, "digest": digest[:16]}
             if self.include_path is not None:
                 options["include_path"] = self.include_path
+            if not self.stop:
+                options["stop"] = False
         return Item(
             id=f"{self.task_name}-{number}",
             text=str(task.doc_to_text(doc)),
