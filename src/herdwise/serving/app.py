@@ -240,7 +240,7 @@ def serve(
         service: what to serve.
         rebuild: what SIGHUP and POST /admin/v1/reload build the next service with.
         on_ready: called with the endpoint's URL once it listens.
-        link: to the process that started this one as one of several workers, and listens for all.
+        link: to the process that started this one as one of several workers, and accepts for all.
 
     Raises:
         ConfigError: when the address may not or cannot be listened on, or the ledger can't be opened.
@@ -258,8 +258,11 @@ def serve(
     threadpool_limits(1, user_api="blas")
     if service.ledger is not None:
         service.ledger.start(service.ranker.herd)
-    listening = listen(settings.host, settings.port) if link is None else link.listening()
-    url = url_of(settings.host, listening) if link is None else link.hello.url
+    if link is None:
+        listening = [listen(settings.host, settings.port)]
+        url = url_of(settings.host, listening[0])
+    else:
+        listening, url = [], link.hello.url
 
     def settle(new: Settings) -> None:
         configure_logging(new)
@@ -276,9 +279,12 @@ def serve(
         access_log=False,
         server_header=False,
     )
-    with listening:
-        ready = (lambda: on_ready(url)) if on_ready else (lambda: None)
-        Server(config, app, ready, link).run(sockets=[listening])
+    ready = (lambda: on_ready(url)) if on_ready else (lambda: None)
+    try:
+        Server(config, app, ready, link).run(sockets=listening)
+    finally:
+        for one in listening:
+            one.close()
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -37,7 +37,8 @@ class Server(uvicorn.Server):
         config: how to serve the application.
         app: the application.
         on_ready: called once it listens.
-        link: to the process that started this one; when that is gone, this one ends as after SIGTERM.
+        link: to the process that started this one, and hands it connections; when that is gone, this one
+            ends as after SIGTERM.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Server(uvicorn.Server):
         if threading.current_thread() is threading.main_thread():
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
         if self._link is not None:
+            self._link.accept(self._protocol)
             self._spawn(self._end_with(self._link))
         self._on_ready()
 
@@ -84,6 +86,8 @@ class Server(uvicorn.Server):
         linger_s = min(_LINGER_S, drain_s / 2)
         for server in self.servers:
             server.close()
+        if self._link is not None:
+            self._link.leave()
         # Only now, so that nobody who is told to close connects again before that is refused.
         self._app.reloading.draining = True
         until = time.monotonic() + linger_s
@@ -102,6 +106,14 @@ class Server(uvicorn.Server):
         if not self.should_exit:
             logger.error("the process that started this one is gone")
             self.should_exit = True
+
+    def _protocol(self) -> asyncio.Protocol:
+        """As uvicorn makes one for a connection that it accepts itself."""
+        made: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = made(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
     def _hang_up(self) -> None:
         self._spawn(self._reload())

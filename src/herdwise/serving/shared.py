@@ -15,7 +15,7 @@ import msgspec
 from herdwise.serving.health import BreakerChange, Breakers
 from herdwise.serving.threads import Threads
 
-#: How long news waits for more of it.
+#: Least time between two batches: what is new meanwhile waits for more of it.
 _GATHER_S = 0.02
 #: Most conversations told at once.
 _MOST_AT_ONCE = 1000
@@ -64,6 +64,7 @@ class Shared:
         self._news = News([], [])
         self.on_cleared: Callable[[], None] | None = None
         self._sending: asyncio.TimerHandle | None = None
+        self._sent_at = 0.0
 
     def begin(self, channel: Channel) -> None:
         """Tell what is new from now on."""
@@ -121,8 +122,10 @@ class Shared:
         self._soon()
 
     def _soon(self) -> None:
+        """At once, where nothing was told for a while: the next request may be on its way to another."""
         if self._sending is None:
-            self._sending = asyncio.get_running_loop().call_later(_GATHER_S, self._send)
+            loop = asyncio.get_running_loop()
+            self._sending = loop.call_at(max(loop.time(), self._sent_at + _GATHER_S), self._send)
 
     def _send(self) -> None:
         if self._sending is not None:
@@ -130,4 +133,5 @@ class Shared:
             self._sending = None
         news, self._news = self._news, News([], [])
         if self._channel is not None and (news.threads or news.breakers or news.cleared):
+            self._sent_at = asyncio.get_running_loop().time()
             self._channel.send(self._encode(news))

@@ -1,7 +1,7 @@
 """Several processes that serve one endpoint: started, kept alive, reloaded and ended together.
 
-All accept connections from one socket that this process opened, so that none is lost when a worker dies: the
-others accept it, or the one that is started in its place.
+This process accepts the connections and hands them over in turn (``workers_accept``): none that no worker has
+is lost when one dies.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from herdwise.core.errors import HerdwiseError
 from herdwise.serving.listening import listen, url_of
 from herdwise.serving.peer import Peer
 from herdwise.serving.service import Settings
+from herdwise.serving.workers_accept import Rota
 from herdwise.serving.workers_council import Council, Worker
 from herdwise.serving.workers_link import Hello
 
@@ -72,7 +73,8 @@ class Supervisor:
             raise KeyboardInterrupt
 
     async def _run(self, listening: socket.socket) -> int:
-        self._listening, self._url = listening, url_of(self._settings.host, listening)
+        self._url, self._rota = url_of(self._settings.host, listening), Rota(listening)
+        self._council.rota = self._rota
         self._stopping, self._signal = asyncio.Event(), 0
         loop = asyncio.get_running_loop()
         for sig in (signal.SIGTERM, signal.SIGINT):
@@ -100,7 +102,7 @@ class Supervisor:
         self._stopping.set()
         if not again:
             self._signal = sig
-            self._listening.close()
+            self._rota.end()
             self._spawn(self._kill_late())
         for worker in self._alive.values():
             if worker.process.returncode is None:
@@ -187,21 +189,24 @@ class Supervisor:
         if self._stopping.is_set():
             raise HerdwiseError("the endpoint is about to end.")
         line, theirs = socket.socketpair()
+        intake, their_intake = socket.socketpair()
         line.setblocking(False)
-        with theirs:
+        intake.setblocking(False)
+        with theirs, their_intake:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
                 str(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), self._listening.fileno()),
+                pass_fds=(theirs.fileno(), their_intake.fileno()),
                 # A terminal's Ctrl-C is for this process, which passes it on.
                 start_new_session=True,
             )
-        worker = self._alive[number] = Worker(number, self._council.text, process)
+            their_number = their_intake.fileno()
+        worker = self._alive[number] = Worker(number, self._council.text, process, intake)
         reader, writer = await asyncio.open_connection(sock=line)
         worker.peer = Peer(reader, writer, self._council.handlers(worker))
         self._spawn(worker.peer.run())
-        hello = Hello(number, self._n, self._listening.fileno(), self._url, worker.text, self._told)
+        hello = Hello(number, self._n, their_number, self._url, worker.text, self._told)
         worker.peer.tell("hello", hello)
         if self._stopping.is_set():  # while it was being started
             process.terminate()
@@ -211,6 +216,8 @@ class Supervisor:
         """Forget a worker that has ended, but for what it counted."""
         if self._alive.get(worker.number) is worker:
             del self._alive[worker.number]
+        self._rota.remove(worker.number)
+        worker.intake.close()
         worker.peer.close()
         await worker.peer.gone.wait()
         await self._council.leave(worker)

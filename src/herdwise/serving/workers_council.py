@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 from herdwise.core.errors import ConfigError, HerdwiseError, InputError, RequestError
 from herdwise.serving.peer import GoneError, Handler, Peer
 from herdwise.serving.service import Settings
+from herdwise.serving.workers_accept import Rota
 from herdwise.serving.workers_meter import Till
 from herdwise.serving.workers_metrics import Totals
 
@@ -32,6 +34,7 @@ class Worker:
         number: from 0.
         text: the config that it goes by.
         process: it.
+        intake: connections are handed to it by this.
 
     Attributes:
         peer: the line to it.
@@ -40,8 +43,10 @@ class Worker:
         counted: its numbers, as last told.
     """
 
-    def __init__(self, number: int, text: str, process: asyncio.subprocess.Process) -> None:
-        self.number, self.text, self.process = number, text, process
+    def __init__(
+        self, number: int, text: str, process: asyncio.subprocess.Process, intake: socket.socket
+    ) -> None:
+        self.number, self.text, self.process, self.intake = number, text, process, intake
         self.peer: Peer
         self.began_at = time.monotonic()
         self.ready = asyncio.Event()
@@ -61,6 +66,7 @@ class Council:
 
     def __init__(self, text: str, settings: Settings, read: Callable[[], tuple[str, Settings]]) -> None:
         self.text, self.settings, self._read = text, settings, read
+        self.rota: Rota
         self.restarts = 0
         self._ready: dict[int, Worker] = {}
         self._till = Till()
@@ -81,6 +87,7 @@ class Council:
                 await worker.peer.ask("commit", within_s=_PREPARE_S)
                 worker.text = self.text
             self._ready[worker.number] = worker
+        self.rota.add(worker.number, worker.intake)
         since = time.monotonic() - _NEWS_S
         for at, news in self._news:
             if at >= since:
@@ -110,6 +117,9 @@ class Council:
             worker.counted = own
             return await self._metrics(worker)
 
+        async def leaving(_body: Any) -> None:
+            self.rota.remove(worker.number)
+
         async def find(name: Any) -> Any:
             return await self._find(worker, name)
 
@@ -126,6 +136,7 @@ class Council:
             return await worker.peer.ask(question, body, within_s=within_s)
 
         own = {"ready": ready, "failed": failed, "metrics": metrics, "find": find, "news": news}
+        own["leaving"] = leaving
         return {**own, "reload": reload, **self._till.handlers(worker.process.pid, ask)}
 
     def _others(self, worker: Worker) -> list[Worker]:

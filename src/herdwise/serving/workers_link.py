@@ -14,6 +14,7 @@ import msgspec
 from herdwise.core.errors import HerdwiseError, InputError
 from herdwise.serving.meter import Meter
 from herdwise.serving.peer import Handler, Peer, receive_one, send_one
+from herdwise.serving.workers_accept import Intake
 from herdwise.serving.workers_meter import WorkersMeter
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Hello(msgspec.Struct):
     Args:
         number: which of them it is, from 0.
         workers: how many there are.
-        listening: the file descriptor of the socket that all accept connections from.
+        intake: the file descriptor of the socket by which connections are handed over.
         url: at which they are reached.
         text: the config file's, as all go by it.
         told: whatever else whoever reads the config needs.
@@ -39,7 +40,7 @@ class Hello(msgspec.Struct):
 
     number: int
     workers: int
-    listening: int
+    intake: int
     url: str
     text: str
     told: dict[str, Any]
@@ -63,12 +64,6 @@ class Link:
         self.text = self.hello.text
         self._peer: Peer | None = None
         self._running: asyncio.Task[None] | None = None
-
-    def listening(self) -> socket.socket:
-        """The socket that all workers accept connections from."""
-        listening = socket.socket(fileno=self.hello.listening)
-        listening.set_inheritable(False)
-        return listening
 
     def fail(self, error: HerdwiseError) -> None:
         """Tell why this worker cannot serve, before its loop runs."""
@@ -102,6 +97,17 @@ class Link:
         }
         self._peer = Peer(reader, writer, handlers)
         self._running = asyncio.create_task(self._peer.run())
+
+    def accept(self, protocol: Callable[[], asyncio.Protocol]) -> None:
+        """Serve the connections that are handed over."""
+        line = socket.socket(fileno=self.hello.intake)
+        line.set_inheritable(False)
+        self._intake = Intake(line)
+        self._intake.start(protocol)
+
+    def leave(self) -> None:
+        """Have no more connections handed over; what is on its way is still served."""
+        self._started().tell("leaving")
 
     def ready(self, facts: Mapping[str, Any]) -> None:
         """Tell that requests are accepted, and what is served."""
