@@ -70,7 +70,10 @@ def create(registry: Registry[T], name: str, options: Mapping[str, Any]) -> T:
 
 def _hints(cls: type) -> dict[str, Any]:
     if cls not in _HINTS:  # reading them takes a hundred microseconds, and every item asks
-        _HINTS[cls] = typing.get_type_hints(cls.__init__)  # type: ignore[misc]
+        try:
+            _HINTS[cls] = typing.get_type_hints(cls.__init__)  # type: ignore[misc]
+        except NameError:  # a plugin's, of names that only type checkers import: nothing to hold them against
+            _HINTS[cls] = {}
     return _HINTS[cls]
 
 
