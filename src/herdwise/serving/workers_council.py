@@ -117,6 +117,9 @@ class Council:
             worker.counted = own
             return await self._metrics(worker)
 
+        async def counted(text: Any) -> None:
+            worker.counted = text
+
         async def leaving(_body: Any) -> None:
             self.rota.remove(worker.number)
 
@@ -136,7 +139,7 @@ class Council:
             return await worker.peer.ask(question, body, within_s=within_s)
 
         own = {"ready": ready, "failed": failed, "metrics": metrics, "find": find, "news": news}
-        own["leaving"] = leaving
+        own |= {"leaving": leaving, "counted": counted}
         return {**own, "reload": reload, **self._till.handlers(worker.process.pid, ask)}
 
     def _others(self, worker: Worker) -> list[Worker]:

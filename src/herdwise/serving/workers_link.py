@@ -118,8 +118,9 @@ class Link:
         await self._started().gone.wait()
 
     async def close(self) -> None:
-        """End the line."""
+        """Tell what was counted to the end, and end the line."""
         if self._peer is not None and self._running is not None:
+            self._peer.tell("counted", await self._metrics.text())
             self._peer.close()
             self._running.cancel()
             await asyncio.wait([self._running])
