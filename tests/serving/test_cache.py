@@ -188,6 +188,18 @@ async def test_what_is_no_whole_answer_is_not_kept(endpoint: Any, behaviour: Any
     assert asked(e) > before
 
 
+async def test_an_oddly_formed_answer_is_given_and_not_kept(
+    endpoint: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    e = await endpoint(cache=EXACT)
+    odd: dict[str, Any] = {"deltas": [{"content": "Hi"}], "index": [], "logprobs": {"content": 5}}
+    e.upstreams["large"].behave("says", **odd)
+    for _ in range(2):
+        reply = await e.chat(stream=True)
+        assert (reply.status, status(reply), reply.events[-1]) == (200, "miss", "[DONE]")
+    assert "an answer could not be kept" in caplog.text
+
+
 async def test_within_a_tool_loop_nothing_is_looked_up_or_kept(endpoint: Any) -> None:
     e = await endpoint(cache=EXACT)
     call = {"id": "c", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}

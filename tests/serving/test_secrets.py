@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("opentelemetry.sdk.trace", reason="the extra telemetry is not installed")
+
 SECRETS = {
     "server.api_keys": "sk-client-5f1e0a7b9c",
     "server.admin_key": "sk-admin-3d8c2b6a1f",

@@ -217,13 +217,19 @@ class Cache:
         return True
 
     def keep(self, looked: Looked, course: Course, chunks: list[Mapping[str, Any]]) -> None:
-        """Keep what a course ended with, where that may be given again."""
+        """Keep what a course ended with, where that may be given again. Never sinks the request."""
         if not looked.wish.store or course.returned is None:
             return
+        try:
+            self._keep(looked, course, course.returned.candidate, chunks)
+        except Exception:
+            logger.exception("an answer could not be kept")
+
+    def _keep(self, looked: Looked, course: Course, candidate: str, chunks: list[Mapping[str, Any]]) -> None:
         body = kept_answer(course, chunks)
         if body is None:
             return
-        answer = CachedAnswer(course.id, course.returned.candidate, course.created_at, body)
+        answer = CachedAnswer(course.id, candidate, course.created_at, body)
         self._store.put(looked.key, _encode(answer), self._settings.ttl_s)
         if self._similar is not None and looked.question is not None:
             group, text, vector = looked.question
