@@ -93,11 +93,12 @@ def prove(
     others = rng.permutation(others)[: settings.n_probes]
     measured = rng.permutation(np.flatnonzero(graded & back))[: settings.n_measured]
     asked = ids[np.concatenate([own, others, measured])].tolist()
+    items = items_of(table, asked, settings.grader, settings.grader_options)
     mine = probe(
         expert,
         reach_expert,
-        items_of(table, asked, settings.grader, settings.grader_options),
-        out / "probes" / _digest(expert.name, identity),
+        items,
+        out / "probes" / _digest(expert.name, identity, [item.id for item in items]),
         identity=identity,
         concurrency=settings.concurrency,
         progress=lambda done, total: report("ask the expert", done, total),

@@ -1,0 +1,141 @@
+"""From a weakness to an expert that is tried: real training, a real HTTP herd, changed inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from herdwise.backends.embedded import Embedded
+from herdwise.backends.openai_compatible import OpenAICompatible
+from herdwise.core.candidate import Candidate, Herd
+from herdwise.core.errors import ArtefactError, InputError
+from herdwise.core.outcomes import OutcomeTable
+from herdwise.experts.examples import Example, write_examples
+from herdwise.experts.finetune import TrainingSettings
+from herdwise.experts.manifest import Manifest
+from herdwise.experts.order import Order
+from herdwise.experts.pipeline import make
+from herdwise.experts.proving import ProofSettings
+from herdwise.experts.sources import from_file
+from herdwise.routing.router import Router
+
+CODES = {"heron": "K4", "wren": "B7", "stork": "Z1", "finch": "Q9"}
+PLACES = ("lake", "barn", "cliff", "marsh", "river", "wood", "field", "pond", "shore", "hill")
+BIRDS = [(f"code of the {bird} at the {place} {n}", code)
+         for bird, code in CODES.items() for place in PLACES for n in (1, 2, 3)]  # fmt: skip
+SUMS = [(f"add up the numbers {a} and {b} for me", str(a + b)) for a in range(2, 22) for b in range(1, 7)]
+HERD = Herd([Candidate("clerk", active_params_b=7.0), Candidate("poet", active_params_b=7.0)])
+TINY = TrainingSettings(
+    width=32, layers=2, heads=2, max_context=64, steps=150, batch=32, lr=6e-3, checkpoint_s=0.2
+)
+
+
+def answer(body: Mapping[str, Any]) -> str:
+    """The herd adds, and knows no codes."""
+    asked = body["messages"][-1]["content"]
+    return dict(SUMS).get(asked, "I cannot say")
+
+
+def table() -> OutcomeTable:
+    """Sums that the clerk gets right and the poet does not; codes that nobody knows."""
+    rows = SUMS + BIRDS
+    n = len(rows)
+    right = np.zeros((n, 2))
+    right[: len(SUMS), 0] = 1
+    return OutcomeTable(
+        herd=HERD,
+        query_ids=[str(i) for i in range(n)],
+        texts=[text for text, _ in rows],
+        benchmarks=["sums"] * len(SUMS) + ["codes"] * len(BIRDS),
+        splits=[None] * n,
+        references=[reference for _, reference in rows],
+        query_index=np.repeat(np.arange(n, dtype=np.int32), 2),
+        candidate_index=np.tile(np.arange(2, dtype=np.int32), n),
+        sample=np.zeros(2 * n, dtype=np.int32),
+        values={"quality": right.ravel()},
+        name="made",
+    )
+
+
+@pytest.fixture
+def order(tmp_path: Path, threaded_upstream: Callable[..., Any]) -> Order:
+    up = threaded_upstream(models=("m",), answer=answer)
+    data = tmp_path / "data.jsonl"
+    write_examples(
+        data,
+        [Example(f"code of the {bird} at the {place} {n}", code)
+         for bird, code in CODES.items() for place in PLACES for n in range(4, 14)],
+    )  # fmt: skip
+    return Order(
+        name="coder",
+        out=tmp_path / "coder",
+        table=table(),
+        herd=HERD,
+        source=from_file(data),
+        source_inputs={"data": 1},
+        reach=lambda name: OpenAICompatible(name, up.base_url, model="m"),
+        reach_expert=lambda folder: Embedded("coder", folder=folder),
+        training=TINY,
+        clusters=2,
+        proof=ProofSettings(predictor="ridge", n_probes=40),
+    )
+
+
+def test_a_herd_without_a_weakness_ends_the_chain_with_a_word(order: Order) -> None:
+    good = order.table
+    rows = np.flatnonzero(np.array(good.benchmarks) == "sums")
+    made = make(replace(order, table=good.take(rows)))
+    assert (made.status, made.step, made.entry) == ("nothing to gain", "select", None)
+    assert "nothing to gain" in made.words
+    with pytest.raises(InputError, match="in the herd already"):
+        make(replace(order, name="clerk"))
+
+
+def test_an_expert_that_knows_what_the_herd_does_not_is_admitted_and_nothing_is_done_twice(
+    order: Order,
+) -> None:
+    pytest.importorskip("torch", reason="needs the extra train")
+    made = make(order)
+    assert made.status == "admitted", made.words
+    assert made.target is not None
+    assert set(made.target.weakness.benchmarks) == {"codes"}
+    assert made.verdict is not None
+    assert made.verdict.cluster_before == 0
+    assert made.verdict.cluster_after > 0.8
+    assert made.done == ["select", "synthesise", "curate", "fine-tune", "quantise", "gate"]
+    assert made.entry is not None
+    assert made.router is not None
+    assert made.entry["options"]["folder"].endswith("model-int8")
+    assert Router.load(made.router).herd.names == ["clerk", "poet", "coder"]
+    # Nothing like a held-back query was learned from, and all that is known is kept for the next expert.
+    figures = {step.name: step.figures for step in Manifest(order.out, "coder").steps}
+    assert figures["curate"]["dropped"]["leak"] == 0
+    again = make(order)
+    assert (again.done, again.kept) == ([], made.done)
+    assert again.verdict == made.verdict
+    other = make(replace(order, proof=replace(order.proof, n_probes=30)))
+    assert other.done == ["gate"]
+    with pytest.raises(ArtefactError, match="belongs to the expert 'coder'"):
+        make(replace(order, name="other"))
+
+
+def test_a_sabotaged_expert_is_refused(order: Order, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs the extra train")
+    wrong = dict(zip(CODES, [*CODES.values()][1:] + [*CODES.values()][:1], strict=True))
+    data = tmp_path / "wrong.jsonl"
+    write_examples(
+        data,
+        [Example(f"code of the {bird} at the {place} {n}", code, source="saboteur")
+         for bird, code in wrong.items() for place in PLACES for n in range(4, 14)],
+    )  # fmt: skip
+    curation = replace(order.curation, source_weights={"recorded": 0.0})
+    made = make(replace(order, source=from_file(data), curation=curation))
+    assert (made.status, made.entry, made.router) == ("refused", None, None)
+    assert made.verdict is not None
+    assert made.verdict.expert_quality < 0.2
+    assert not (order.out / "router").exists()
