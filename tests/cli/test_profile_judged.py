@@ -91,30 +91,30 @@ async def test_after_kill_9_no_reply_of_the_judge_is_paid_for_again(
     assert read_outcomes(out).matrix("quality")[:, 0].tolist() == [pytest.approx(6 / 9)] * N_ITEMS
 
 
-async def test_a_budget_ends_a_profile_cleanly_and_a_larger_one_goes_on(
-    faulty_upstream: Start, tmp_path: Path, items: Path
+def test_a_budget_ends_a_profile_cleanly_and_a_larger_one_goes_on(
+    threaded_upstream: Any, herdwise: Callable[..., Any], tmp_path: Path, items: Path
 ) -> None:
-    up = await faulty_upstream(models=("ant",))
+    up = threaded_upstream(models=("ant",))
     config = write_config(tmp_path, ant=up.base_url)
     out = tmp_path / "out"
     command = ("profile", "--config", config, "--items", items, "--out", out, "--max-tokens", 10)
     command = (*command, "--grader", "regex:pattern=tale", "--budget-usd")
-    code, stdout, stderr = await run(*command, 0.00016)
-    assert code == 0, stderr
-    assert "stopped at the budget of 0.00016 USD (ant)" in stderr
-    assert "written to" in stdout
+    done = herdwise(*command, 0.00016)
+    assert done.code == 0, done.err
+    assert "stopped at the budget of 0.00016 USD (ant)" in done.err
+    assert "written to" in done.out
     asked = len(up.bodies)
     assert 0 < asked < N_ITEMS
-    code, stdout, stderr = await run(*command, 1, "--json")
-    told = msgspec.json.decode(stdout)
-    assert (code, told["n_outcomes"], told["n_resumed"], told["budget_usd"]) == (0, N_ITEMS, asked, 1.0)
+    done = herdwise(*command, 1, "--json")
+    told = done.json
+    assert (done.code, told["n_outcomes"], told["n_resumed"], told["budget_usd"]) == (0, N_ITEMS, asked, 1.0)
     assert len(up.bodies) == N_ITEMS
 
 
-async def test_benchmarks_by_name_are_asked_together_and_told_apart(
-    faulty_upstream: Start, tmp_path: Path
+def test_benchmarks_by_name_are_asked_together_and_told_apart(
+    threaded_upstream: Any, herdwise: Callable[..., Any], tmp_path: Path
 ) -> None:
-    up = await faulty_upstream(models=("ant",), answer=lambda body: "The answer is 4.")
+    up = threaded_upstream(models=("ant",), answer=lambda body: "The answer is 4.")
     config = write_config(tmp_path, ant=up.base_url)
     sums, own = tmp_path / "test.jsonl", tmp_path / "own.jsonl"
     sums.write_text(
@@ -122,14 +122,14 @@ async def test_benchmarks_by_name_are_asked_together_and_told_apart(
     )
     own.write_text('{"question": "3 + 1?", "answer": 4}\n')
     command = ("profile", "--config", config, "--benchmark", f"gsm8k:{sums}", "--benchmark", own)
-    code, stdout, stderr = await run(*command, "--out", tmp_path / "out", "--wrong", 3)
-    assert code == 0, stderr
-    assert "by benchmark" in stdout
-    assert "ant: not wholly right" in stdout
-    assert "gsm8k-test-2" in stdout.split("not wholly right")[1]
-    assert "gsm8k-test-1" not in stdout.split("not wholly right")[1]
-    code, stdout, _ = await run(*command, "--out", tmp_path / "out", "--json")
-    told = msgspec.json.decode(stdout)
+    done = herdwise(*command, "--out", tmp_path / "out", "--wrong", 3)
+    assert done.code == 0, done.err
+    assert "by benchmark" in done.out
+    assert "ant: not wholly right" in done.out
+    assert "gsm8k-test-2" in done.out.split("not wholly right")[1]
+    assert "gsm8k-test-1" not in done.out.split("not wholly right")[1]
+    done = herdwise(*command, "--out", tmp_path / "out", "--json")
+    told = done.json
     assert [(b["benchmark"], b["n_items"], b["candidates"][0]["quality"]) for b in told["benchmarks"]] == [
         ("gsm8k", 2, 0.5),
         ("own", 1, 1.0),
@@ -137,20 +137,20 @@ async def test_benchmarks_by_name_are_asked_together_and_told_apart(
     assert len(up.bodies) == 3
 
 
-async def test_grading_anew_needs_no_upstream(
-    faulty_upstream: Start, tmp_path: Path, items: Path, closed_port: int
+def test_grading_anew_needs_no_upstream(
+    threaded_upstream: Any, herdwise: Callable[..., Any], tmp_path: Path, items: Path, closed_port: int
 ) -> None:
-    up = await faulty_upstream(models=("ant",))
+    up = threaded_upstream(models=("ant",))
     out = tmp_path / "out"
     command = ("profile", "--items", items, "--out", out, "--json")
     config = write_config(tmp_path, ant=up.base_url)
-    code, stdout, stderr = await run(*command, "--config", config, "--grader", "regex:pattern=tale")
-    assert code == 0, stderr
-    assert msgspec.json.decode(stdout)["candidates"][0]["quality"] == 1.0
+    done = herdwise(*command, "--config", config, "--grader", "regex:pattern=tale")
+    assert done.code == 0, done.err
+    assert done.json["candidates"][0]["quality"] == 1.0
     config = write_config(tmp_path, ant=f"http://127.0.0.1:{closed_port}/v1")
-    code, stdout, stderr = await run(*command, "--config", config, "--grader", "regex:pattern=1", "--regrade")
-    assert code == 0, stderr
-    quality = msgspec.json.decode(stdout)["candidates"][0]["quality"]
+    done = herdwise(*command, "--config", config, "--grader", "regex:pattern=1", "--regrade")
+    assert done.code == 0, done.err
+    quality = done.json["candidates"][0]["quality"]
     assert quality == pytest.approx(sum("1" in str(i) for i in range(N_ITEMS)) / N_ITEMS)
 
 
