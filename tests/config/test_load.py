@@ -191,6 +191,13 @@ def test_a_base_url_that_is_no_http_address_is_refused(write, url):
     assert "candidates[0].base_url" in refusal(write(ONE.replace("http://127.0.0.1:8000/v1", url))).message
 
 
+@pytest.mark.parametrize("url", ["127.0.0.1:4318", "ftp://there", "http://user:secret@there:4318"])
+def test_traces_go_to_an_http_address_without_a_user_name(write, url):
+    error = refusal(write(f"{ONE}telemetry: {{endpoint: '{url}'}}\n"))
+    assert "telemetry.endpoint" in error.message
+    assert "secret" not in str(error)
+
+
 def test_an_openai_compatible_candidate_needs_an_address(write):
     error = refusal(write("candidates:\n  - name: small\n"))
     assert "line 2: candidates[0]: candidate 'small' has no base_url" in error.message

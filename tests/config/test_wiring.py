@@ -37,6 +37,8 @@ from herdwise.core.money import Price
 from herdwise.core.query import Query
 from herdwise.routing.base import POLICIES
 from herdwise.routing.declared import PRIOR_QUALITY, known_quality
+from herdwise.serving.cache_store import CacheSettings
+from herdwise.serving.telemetry_settings import TelemetrySettings
 
 SPELL = Query("spell the word apple after stone")
 
@@ -305,3 +307,34 @@ def test_a_weight_on_a_cost_that_nobodys_is_known_of_is_refused(config):
         build_service(config("name: a", more=goals))
     price = "price: {input_usd_per_mtok: 1, output_usd_per_mtok: 1}"
     assert build_service(config(f"name: a, {price}", more=goals)).goals.cost_weight == 1
+
+
+def test_cache_traces_and_retention_reach_the_settings_as_they_stand(config):
+    settings = build_settings(
+        config(
+            "name: a",
+            more="cache: {kind: semantic, ttl_s: 9, max_entries: 7, max_mb: 2, shared: true,"
+            " similarity: 0.99, only_deterministic: true}\n"
+            "telemetry: {endpoint: 'http://there:4318', headers: {x-key: '${KEY}'}, sample_ratio: 0.5,"
+            " service_name: front, record_texts: true}\n"
+            "ledger: {keep_texts_days: 30, keep_days: 365}\n",
+        )
+    )
+    assert settings.cache == CacheSettings("semantic", 9, 7, 2 * 2**20, True, True, 0.99)
+    assert settings.telemetry == TelemetrySettings(
+        "http://there:4318", {"x-key": "sk-hunter2hunter2"}, 0.5, "front", True
+    )
+    assert "hunter2" not in repr(settings.telemetry)
+    assert (settings.keep_texts_days, settings.keep_days) == (30, 365)
+    assert (settings.cache_url, build_settings(config("name: a")).telemetry) == (None, None)
+
+
+def test_a_cache_in_redis_needs_to_know_where_it_is(config):
+    redis = "cache: {kind: exact, store: redis}\n"
+    with pytest.raises(ConfigError, match=r"nobody says where") as caught:
+        build_settings(config("name: a", more=redis))
+    assert "cache.url" in caught.value.remedy
+    shared = "state: {url: 'redis://one:6379/0'}\n"
+    assert build_settings(config("name: a", more=redis + shared)).cache_url == "redis://one:6379/0"
+    own = redis.replace("}", ", url: 'redis://two:6379/1'}")
+    assert build_settings(config("name: a", more=own + shared)).cache_url == "redis://two:6379/1"

@@ -146,6 +146,13 @@ def _check(config: Config, document: Document) -> None:
         total, active = candidate.params_b, candidate.active_params_b
         if total is not None and active is not None and active > total:
             raise document.error(f"{path}.active_params_b", "more parameters are active than there are.")
+    endpoint = config.telemetry.endpoint
+    if endpoint is not None and (not _is_http(endpoint) or urlsplit(endpoint).username is not None):
+        raise document.error(
+            "telemetry.endpoint",
+            "not an http:// or https:// address without a user name.",
+            remedy="Such as http://127.0.0.1:4318; keys go under telemetry.headers.",
+        )
     goals = config.goals
     named = [("goals.generalist", goals.generalist)] if goals.generalist is not None else []
     named += [
