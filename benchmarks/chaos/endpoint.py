@@ -36,7 +36,7 @@ class Endpoint:
 
     def write(self, *, first: str = "alpha", bad: bool = False) -> None:
         """The config; ``first`` is said to be the best, a ``bad`` one cannot be served."""
-        timeouts = {"connect_s": 1, "first_token_s": 1, "idle_s": 1, "total_s": 3}
+        timeouts = {"connect_s": 1.5, "first_token_s": 1.5, "idle_s": 1.5, "total_s": 4}
         candidates = [
             {
                 "name": name,
@@ -58,7 +58,7 @@ class Endpoint:
             "admin_key": ADMIN,
             "request_timeout_s": 40,
             "hold_tool_calls": True,
-            "retry": {"retries": 2, "base_s": 0.1},
+            "retry": {"retries": 3, "base_s": 0.5},
             "breaker": {"failures": 3, "open_s": 0.5, "max_open_s": 2, "probe_s": 1},
             "log_format": "json",
         }

@@ -16,6 +16,7 @@ from herdwise.routing.single import Single
 from herdwise.routing.vote import Vote
 from herdwise.serving.health import BreakerSettings
 from herdwise.serving.retrying import RetrySettings
+from herdwise.transport.client import Timeouts
 
 NEVER = BreakerSettings(failures=1000, max_open_s=0.0)
 QUICK = RetrySettings(base_s=0.01)
@@ -237,3 +238,19 @@ async def test_no_address_of_an_upstream_is_told_to_clients(endpoint: Any, close
     assert (reply.status, reply.error["attempts"][0]["kind"]) == (502, "connect_error")
     assert str(closed_port).encode() not in reply.raw
     assert b"127.0.0.1" not in reply.raw
+
+
+async def test_with_nobody_left_who_timed_out_is_tried_again_after_who_failed_quickly(endpoint: Any) -> None:
+    timeouts = Timeouts(first_byte_s=0.2, total_s=0.2)
+    e = await endpoint(
+        breaker=NEVER, retry=RetrySettings(base_s=0.01, before_fallback="always"), timeouts=timeouts
+    )
+    e.upstreams["large"].behave(["hang_before_headers", "ok"])
+    e.upstreams["small"].behave(["server_error", "server_error", "error_event"])
+    reply = await e.chat()
+    assert await asks_of(e, reply) == [
+        ("large", "timeout"),
+        ("small", "upstream_status"),
+        ("small", "upstream_status"),
+        ("large", "answered"),
+    ]

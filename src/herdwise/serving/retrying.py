@@ -14,7 +14,9 @@ from herdwise.core.errors import (
     BadResponseError,
     ConnectError,
     RateLimitError,
+    TimeoutError_,
     UnreachableError,
+    UpstreamStatusError,
 )
 from herdwise.serving.course import Course, LiveAsk
 
@@ -32,8 +34,8 @@ class RetrySettings:
         retries: how often each candidate; 0 = never.
         before_fallback: what is tried again at its own candidate before another one is asked: "broken" =
             a connection that broke (most often one kept too long, which tells nothing of the candidate);
-            "always" = whatever may pass; "never" = nothing. What may pass is tried again in any case when
-            nobody else is left.
+            "always" = whatever may pass, but for timeouts; "never" = nothing. What may pass is tried again in
+            any case when nobody else is left.
         base_s: the first wait, doubled with every retry; a random half of it is left out.
         max_wait_s: the longest wait. Who asks by Retry-After for a longer one is not asked again.
     """
@@ -56,6 +58,8 @@ def before_fallback(course: Course, ask: LiveAsk, settings: RetrySettings, now: 
     error, when = ask.error, settings.before_fallback
     if when == "never" or error is None:
         return None
+    if isinstance(error, TimeoutError_):
+        return None  # as much patience as the config has was shown
     if when == "broken" and (not isinstance(error, ConnectError) or isinstance(error, UnreachableError)):
         return None
     due_at = _due_at(course, ask, settings, now)
@@ -71,7 +75,8 @@ def when_nobody_is_left(course: Course, settings: RetrySettings, now: float) -> 
         return None
     repeated = {ask.repeats for ask in course.asks}
     due = [
-        (due_at, ask)
+        # Who was waited for in vain comes after those who were quick to fail.
+        (isinstance(ask.error, TimeoutError_), due_at, ask)
         for ask in course.asks
         if ask.status == "failed"
         and ask.number not in repeated
@@ -79,7 +84,7 @@ def when_nobody_is_left(course: Course, settings: RetrySettings, now: float) -> 
     ]
     if not due:
         return None
-    due_at, ask = min(due, key=lambda one: one[0])
+    _, due_at, ask = min(due, key=lambda one: one[:2])
     course.failures = [failure for failure in course.failures if failure.ask != ask.number]
     return _again(course, ask, due_at)
 
@@ -87,11 +92,12 @@ def when_nobody_is_left(course: Course, settings: RetrySettings, now: float) -> 
 def may_pass(error: BackendError) -> bool:
     """Whether the same request may be answered by the same candidate in a moment.
 
-    A timeout is not tried again: as much patience as the config has was shown. Neither is what our own
-    queue refuses.
+    What our own queue refuses may not, nor what the upstream holds against the request or its key.
     """
-    if isinstance(error, ConnectError | RateLimitError | BadResponseError):
+    if isinstance(error, ConnectError | RateLimitError | BadResponseError | TimeoutError_):
         return True
+    if isinstance(error, UpstreamStatusError) and error.status is None:
+        return True  # an error in the midst of an answer
     return error.status in _PASSING_STATUSES
 
 
