@@ -130,7 +130,8 @@ class Supervisor:
                 return
             if time.monotonic() - worker.began_at > _LIVED_S:
                 pause_s = _AGAIN_S
-            logger.error(
+            logger.log(
+                logging.ERROR if status else logging.WARNING,
                 "worker %d (process %d) ended with status %d; another is started in %.1f s",
                 worker.number,
                 worker.process.pid,
