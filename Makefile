@@ -9,7 +9,7 @@ RUN_DIR ?= run
 PORT ?= 8484
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types layers check bench bench-consult bench-routing bench-herd bench-gateway extras life-cycle chaos clean
+.PHONY: help run test lint types layers check bench bench-consult bench-routing bench-herd bench-gateway extras life-cycle grow-the-herd chaos clean
 
 help: ## List what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ extras: $(VENV)/.dev ## What the optional encoders' tests need (no torch)
 
 life-cycle: $(VENV)/.dev ## The life of a herd, top to bottom, against a real local HTTP herd
 	@PATH="$(abspath $(BIN)):$$PATH" bash runs/life_cycle.sh
+
+grow-the-herd: $(VENV)/.dev ## An expert is made for a weakness and enlisted into the running herd (installs torch)
+	@$(BIN)/python -c 'import torch' 2>/dev/null || VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet torch==2.13.0
+	@PATH="$(abspath $(BIN)):$$PATH" bash runs/grow_the_herd.sh $(GROW)
 
 bench-consult: $(VENV)/.dev ## What fusion and consultation reach on held-out questions
 	@$(BIN)/python benchmarks/bench_consult.py

@@ -17,6 +17,9 @@ from typing import Any
 
 from herdwise.experts.families import FAMILIES
 
+#: Wrong answers that are told, per family.
+_WRONG = 20
+
 
 def post(url: str, body: dict[str, Any], key: str) -> dict[str, Any]:
     """POST JSON, get JSON."""
@@ -58,7 +61,7 @@ def main() -> None:
         figures["asked"] += 1
         figures["right"] += right
         figures["answered_by"][model] = figures["answered_by"].get(model, 0) + 1
-        if not right and len(figures["wrong"]) < 3:
+        if not right and len(figures["wrong"]) < _WRONG:
             figures["wrong"].append({"query": item.query, "said": said, "answer": item.answer, "by": model})
         if not given.no_feedback:
             feedback = {

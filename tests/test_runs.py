@@ -33,6 +33,20 @@ def test_the_life_of_a_herd_runs_top_to_bottom(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_herd_grows_by_an_expert_while_it_serves_and_refuses_a_sabotaged_one(tmp_path):
+    pytest.importorskip("torch", reason="needs the extra train")
+    done = subprocess.run(
+        ["bash", ROOT / "runs" / "grow_the_herd.sh", "--short", tmp_path / "herd"],
+        env=ENVIRON, capture_output=True, text=True, timeout=1500, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "Done: everything is in" in done.stdout
+    made = json.loads((tmp_path / "herd" / "made.json").read_text())
+    assert made["verdict"]["low"] > 0
+    assert made["enlisted"]["expert"] in made["enlisted"]["reloaded"]
+
+
+@pytest.mark.slow
 def test_the_demo_trains_measures_and_serves_what_its_pasted_lines_ask(tmp_path):
     log = tmp_path / "demo.log"
     with log.open("w") as output:
