@@ -1,22 +1,24 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from herdwise.backends.nano.folder import read_card, read_model
 from herdwise.backends.nano.model import NanoModel
 from herdwise.core.errors import ArtefactError, ConfigError, InputError
-from herdwise.experts.finetune import TrainingProgress, TrainingSettings, batches, finetune
+from herdwise.experts.finetune import TrainingProgress, TrainingSettings, finetune
+from herdwise.experts.nano_torch import Examples, TorchNano
+from herdwise.experts.training_loop import batches
 from herdwise.experts.training_state import read_losses
 
 pytest.importorskip("torch", reason="the extra `train` is not installed")
@@ -92,35 +94,53 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         finetune(ITEMS[1:], tmp_path, replace(SMALL, steps=2))
 
 
-_RUN = """
-import sys, json
-from pathlib import Path
+_KILLED = """
+import json, os, signal, sys
 from herdwise.experts.finetune import TrainingSettings, finetune
+from herdwise.experts.nano_torch import TorchNano
+
+steps, real = 0, TorchNano.loss
+def loss(self, batch):
+    global steps
+    steps += 1
+    if steps == 75:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, batch)
+TorchNano.loss = loss
 stated = json.loads(sys.argv[2])
 finetune([tuple(item) for item in stated["items"]], sys.argv[1], TrainingSettings(**stated["settings"]))
 """
 
 
-def test_a_run_killed_in_its_midst_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
+def test_a_run_killed_in_its_midst_ends_with_the_weights_of_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = {"width": 32, "layers": 2, "heads": 2, "max_context": 32, "batch": 16, "steps": 160}
     settings |= {"precision": "float32", "dtype": "float32", "checkpoint_s": 0.02}
     stated = json.dumps({"items": ITEMS, "settings": settings})
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    running = subprocess.Popen([sys.executable, "-c", _RUN, str(killed), stated])
-    while len(read_losses(killed)) < 2 or not (killed / "checkpoint/state.safetensors").exists():
-        assert running.poll() is None
-        time.sleep(0.005)
-    os.kill(running.pid, signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL
+    ended = subprocess.run([sys.executable, "-c", _KILLED, str(killed), stated], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert (killed / "checkpoint/state.safetensors").exists()
     assert not (killed / "model.safetensors").exists()
-    lines_before = [line["step"] for line in read_losses(killed)]
+    assert [line["step"] for line in read_losses(killed)] == [20, 40, 60]
+    with safe_open(killed / "checkpoint/state.safetensors", framework="numpy") as stored:
+        n_kept = int(stored.metadata()["step"])
+    assert 0 < n_kept < 75
+    real, taken = TorchNano.loss, []
+
+    def counted(self: TorchNano, batch: Examples) -> Any:
+        taken.append(1)
+        return real(self, batch)
+
+    monkeypatch.setattr(TorchNano, "loss", counted)
     made = TrainingSettings(**settings)  # type: ignore[arg-type]
     finetune(ITEMS, killed, made)
+    assert len(taken) == 160 - n_kept
     finetune(ITEMS, whole, made)
     assert same(killed, whole)
     steps = [line["step"] for line in read_losses(killed)]
-    assert steps == [line["step"] for line in read_losses(whole)]
-    assert len(steps) == len(set(steps)) > len(lines_before)
+    assert steps == [line["step"] for line in read_losses(whole)] == list(range(20, 161, 20))
 
 
 def test_weights_of_the_whole_model_are_trained_on_from_a_base(learned: Path, tmp_path: Path) -> None:

@@ -129,6 +129,15 @@ class NanoConfig:
         }
 
 
+def is_nano(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder's config.json says that it holds a nano model.
+
+    Raises:
+        ArtefactError: when there is no config.json, or it is not a JSON object.
+    """
+    return isinstance(_read_json(Path(folder) / "config.json").get("herdwise"), Mapping)
+
+
 def read_config(folder: str | os.PathLike[str]) -> NanoConfig:
     """Shape and alphabet from config.json.
 
