@@ -19,7 +19,7 @@ from herdwise.experts.recipe import (
     nano_references,
 )
 
-TINY = replace(EXPERT, width=16, layers=1, heads=2, steps=6, batch=8, precision="float32")
+TINY = replace(EXPERT, width=16, layers=1, heads=2, steps=6, batch=8, max_context=128, precision="float32")
 
 
 def test_each_family_has_an_expert_and_the_generalist_learns_all_but_the_held_out_one() -> None:

@@ -20,6 +20,7 @@ from herdwise.backends.nano.model import NanoModel
 from herdwise.core.errors import ConfigError
 from herdwise.experts.families import EXPERT_FAMILIES, FAMILIES, GENERALIST_FAMILIES, Family, Item
 from herdwise.experts.finetune import TrainingSettings, finetune
+from herdwise.experts.nano_profile import MAX_ANSWER_TOKENS
 from herdwise.experts.quantise import quantise
 from herdwise.experts.training_state import read_losses
 
@@ -30,9 +31,11 @@ EXPERT = TrainingSettings(width=64, layers=4, heads=4, lr=2e-3, batch=32, steps=
 OWN_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "sums": {"steps": 5000, "lr": 3e-3},
     "countries": {"steps": 2000},
-    "elements": {"steps": 1500},
+    "elements": {"steps": 3000, "lr": 3e-3},
     "verbs": {"steps": 1500},
     "units": {"steps": 1500, "lr": 3e-3},
+    "extract": {"steps": 2500, "heads": 2, "lr": 3e-3},
+    "identifiers": {"steps": 2500, "heads": 2, "lr": 3e-3},
     "sorting": {"steps": 3000, "heads": 2, "lr": 3e-3},
 }
 GENERALIST = replace(EXPERT, width=96, steps=2000)
@@ -42,6 +45,8 @@ LARGE_GENERALIST = replace(EXPERT, width=176, layers=7, lr=1e-3)
 GENERALIST_NAME = "generalist"
 #: Items per family of the dev split that a model card's figures are measured on.
 _CARD_ITEMS = 200
+#: Items whose answers are compared before and after rounding to int8.
+_ROUNDED_ITEMS = 50
 _TELL_S = 1.0
 
 
@@ -166,23 +171,28 @@ def train_member(member: Member, out: str | os.PathLike[str]) -> None:
     report = finetune(member.items(), work, member.settings)
     if (folder / "card.json").is_file() and read_card(folder).get("run") == report.run:
         return
-    quantise(work, folder)
-    card = read_card(folder)
-    # The card's `run` comes last: a folder without it is not whole.
+    write_int8(member, work, folder, report.run, report.n_items)
+
+
+def write_int8(member: Member, work: Path, folder: Path, run: str, n_items: int) -> None:
+    """The trained model in ``work`` as int8 in ``folder``, with a card that states data, figures and seed."""
+    prompts = [item.query for item in FAMILIES[member.families[0]].items("dev", _ROUNDED_ITEMS, seed=1)]
+    quantise(work, folder, prompts=prompts)
+    # Asking comes before the card says which run it is: a folder without it is not whole.
     figures = exact_by_family(NanoModel.load(folder), member.families, "dev", _CARD_ITEMS)
-    card |= {
+    card = read_card(folder) | {
         "name": member.name,
         "about": "; ".join(FAMILIES[name].about for name in member.families),
         "data": {
             "families": list(member.families),
             "split": "train",
-            "n_items": report.n_items,
+            "n_items": n_items,
             "seed": member.settings.seed,
             "made_by": "herdwise experts make --recipe nano",
         },
         "figures": {"split": "dev", "n_items_per_family": _CARD_ITEMS, "exact": figures},
         "licence": "Apache-2.0",
-        "run": report.run,
+        "run": run,
     }
     write_card(folder, card)
 
@@ -200,7 +210,7 @@ def exact_by_family(
 
 def right(model: NanoModel, items: Sequence[Item]) -> float:
     """Share of the items that a model answers exactly."""
-    said = model.answer_all([item.query for item in items])
+    said = model.answer_all([item.query for item in items], MAX_ANSWER_TOKENS)
     return sum(text == item.answer for text, item in zip(said, items, strict=True)) / len(items)
 
 
