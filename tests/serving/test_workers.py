@@ -312,6 +312,68 @@ async def test_a_worker_that_died_holds_nothing() -> None:
     assert await one["spent"]({"key": told, "budget": {"usd": 1e-6, "period": "day"}, "at": at}) == 100
 
 
+async def test_a_worker_that_is_stuck_is_passed_over_then_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    from herdwise.serving import workers_council
+    from herdwise.serving.listening import listen
+    from herdwise.serving.peer import Peer
+    from herdwise.serving.service import Settings
+    from herdwise.serving.workers_accept import Rota
+
+    for name, value in (("PING_S", 0.01), ("SLOW_S", 0.1), ("STUCK_S", 3.0)):
+        monkeypatch.setattr(workers_council, name, value)
+    stuck = asyncio.Event()
+
+    async def ping(_body: Any) -> None:
+        while stuck.is_set():  # noqa: ASYNC110 - it hangs
+            await asyncio.sleep(0.01)
+
+    ours, theirs = socket.socketpair()
+    intake, taken = socket.socketpair()
+    intake.setblocking(False)
+    there = Peer(*await asyncio.open_connection(sock=theirs), {"ping": ping})
+    here = Peer(*await asyncio.open_connection(sock=ours), {})
+    running = [asyncio.create_task(peer.run()) for peer in (there, here)]
+    process = await asyncio.create_subprocess_exec("sleep", "60")
+    listening = listen("127.0.0.1", 0)
+
+    async def connected(within_s: float = 5.0) -> bool:
+        """Whether a connection is handed over; a new one comes in."""
+        with socket.create_connection(listening.getsockname(), timeout=5):
+            taken.settimeout(within_s)
+            try:
+                _, files, _, _ = await asyncio.to_thread(socket.recv_fds, taken, 1, 1)
+            except TimeoutError:
+                return False
+            for file in files:
+                os.close(file)
+            return True
+
+    council = workers_council.Council("text", Settings(), lambda: ("text", Settings()))
+    council.rota = Rota(listening)
+    worker = workers_council.Worker(0, "text", process, intake)
+    worker.peer = here
+    await council.join(worker)
+    watching = asyncio.create_task(council.watch(worker))
+    assert await connected()
+    stuck.set()
+    await asyncio.sleep(0.5)
+    assert not await connected(0.3)
+    stuck.clear()
+    assert await connected(), "the one that waited"
+    stuck.set()
+    assert await asyncio.wait_for(process.wait(), 20) == -signal.SIGKILL
+    await watching
+    stuck.clear()
+    council.rota.end()
+    for peer in (there, here):
+        peer.close()
+    await asyncio.gather(*running)
+    intake.close()
+    taken.close()
+
+
 def test_numbers_of_workers_add_up_and_states_do_not() -> None:
     from herdwise.serving.workers_metrics import Totals
 

@@ -106,13 +106,11 @@ class Charging:
                 tried.set_result(None)
             if problem is None:
                 return
-            if last or waited_s >= HOLD_S:
-                what = "is not counted: it stands in the ledger alone"
-            else:
-                what = "could not be counted yet (the ledger has it)"
-            if first or last or waited_s >= HOLD_S:
+            over = last or waited_s >= HOLD_S
+            if first or over:
+                what = "is not counted: it stands in the ledger alone" if over else "could not be counted yet"
                 logger.error("%s USD of key %s %s: %s", nanos / NANOS_PER_USD, key.key_id, what, problem)
-            if last or waited_s >= HOLD_S:
+            if over:
                 return
             last = await self._paused(pause_s)
             waited_s, pause_s = waited_s + pause_s, min(2 * pause_s, _AGAIN_MOST_S)

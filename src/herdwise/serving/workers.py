@@ -184,6 +184,7 @@ class Supervisor:
             await worker.process.wait()
             await self._bury(worker)
             raise
+        self._spawn(self._council.watch(worker))
         return worker
 
     async def _begin(self, number: int) -> Worker:

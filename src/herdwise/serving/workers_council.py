@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 #: How long a worker may take to read a new config, to tell its numbers, to look for a decision.
 _PREPARE_S, _COUNT_S, _FIND_S = 300.0, 5.0, 3.0
+#: How often workers are asked whether they live; how long one may take before it is passed over, and then
+#: before it is killed.
+PING_S, SLOW_S, STUCK_S = 2.0, 5.0, 30.0
 #: Batches of news that are kept for workers that come later, and for how long.
 _NEWS_KEPT, _NEWS_S = 20_000, 3600.0
 _RELOADS = "herdwise_reloads_total"
@@ -41,6 +44,7 @@ class Worker:
         facts: what it told once it was ready.
         failure: why it cannot serve.
         counted: its numbers, as last told.
+        leaving: whether it takes no more connections.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Worker:
         self.facts: Mapping[str, Any] = {}
         self.failure: HerdwiseError | None = None
         self.counted = ""
+        self.leaving = False
 
 
 class Council:
@@ -93,6 +98,31 @@ class Council:
             if at >= since:
                 worker.peer.tell("news", {"news": news, "at": at})
 
+    async def watch(self, worker: Worker) -> None:
+        """Give a worker that does not answer no connections, and kill it when that lasts. Until it ends."""
+        while True:
+            await asyncio.sleep(PING_S)
+            if await self._answers(worker, SLOW_S):
+                continue
+            if not worker.peer.gone.is_set():
+                self.rota.remove(worker.number)
+                logger.warning("worker %d does not answer: it gets no connections", worker.number)
+            if await self._answers(worker, STUCK_S):
+                if not worker.leaving:
+                    self.rota.add(worker.number, worker.intake)
+                continue
+            if not worker.peer.gone.is_set():
+                logger.error("worker %d has not answered for %g s: killed", worker.number, SLOW_S + STUCK_S)
+                worker.process.kill()
+            return
+
+    async def _answers(self, worker: Worker, within_s: float) -> bool:
+        try:
+            await worker.peer.ask("ping", within_s=within_s)
+        except GoneError:
+            return False
+        return True
+
     async def leave(self, worker: Worker) -> None:
         """A worker has ended: it is forgotten, but for what it counted."""
         if self._ready.get(worker.number) is worker:
@@ -121,6 +151,7 @@ class Council:
             worker.counted = text
 
         async def leaving(_body: Any) -> None:
+            worker.leaving = True
             self.rota.remove(worker.number)
 
         async def find(name: Any) -> Any:

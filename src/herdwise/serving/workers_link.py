@@ -87,6 +87,7 @@ class Link:
         self._line.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=self._line)
         handlers: Mapping[str, Handler] = {
+            "ping": self._ping,
             "prepare": self._prepare,
             "commit": self._commit,
             "abandon": self._abandon,
@@ -156,6 +157,9 @@ class Link:
         if self._peer is None:
             raise HerdwiseError("the line to the parent is not open yet.")
         return self._peer
+
+    async def _ping(self, body: Any) -> None:
+        """That it is answered says all."""
 
     async def _prepare(self, body: Any) -> None:
         before, self.text = self.text, body
