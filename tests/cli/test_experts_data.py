@@ -1,0 +1,153 @@
+"""`herdwise experts synthesise`, `curate`, `gate` and `make` as commands, over real HTTP upstreams."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from herdwise import Candidate, Herd, OutcomeTable, write_outcomes
+from herdwise.experts.examples import Example, read_examples, write_examples
+
+SUMS = [(f"add the numbers {a} and {b} please", str(a + b)) for a in range(2, 22) for b in range(1, 7)]
+NOTES = [
+    f"which note sings the {w} {i} under the old bridge" for w in ("lark", "owl", "wren") for i in range(40)
+]
+
+
+def answer(body: Mapping[str, Any]) -> str:
+    """A model that writes questions when told to, and knows all answers under the name `sage`."""
+    text = body["messages"][-1]["content"]
+    if "JSON array" in text:
+        first = len(re.sub(r"\D", "", text)) + int(re.findall(r"\d+", text)[0])
+        return json.dumps(
+            [f"which note sings the rook {first * 20 + i} under the new bridge" for i in range(10)]
+        )
+    if body["model"] == "sage":
+        return dict(SUMS).get(text, "high C")
+    return dict(SUMS).get(text, "I would say low D")
+
+
+@pytest.fixture
+def place(tmp_path: Path, threaded_upstream: Callable[..., Any]) -> Any:
+    """A config of two candidates, outcomes in which nobody knows notes, and the server behind both."""
+    up = threaded_upstream(models=("clerk", "sage"), answer=answer)
+    (tmp_path / "herdwise.yaml").write_text(
+        "candidates:\n"
+        f"  - {{name: clerk, base_url: '{up.base_url}', active_params_b: 1}}\n"
+        f"  - name: sage\n    base_url: {up.base_url}\n"
+        "    price: {input_usd_per_mtok: 1, output_usd_per_mtok: 2}\n"
+    )
+    texts = [text for text, _ in SUMS] + NOTES
+    n = len(texts)
+    right = np.r_[np.ones(len(SUMS)), np.zeros(len(NOTES))]
+    table = OutcomeTable(
+        herd=Herd([Candidate("clerk")]),
+        query_ids=[str(i) for i in range(n)],
+        texts=texts,
+        benchmarks=["mixed"] * n,
+        splits=["train"] * n,
+        references=[reference for _, reference in SUMS] + ["high C"] * len(NOTES),
+        query_index=np.arange(n, dtype=np.int32),
+        candidate_index=np.zeros(n, dtype=np.int32),
+        sample=np.zeros(n, dtype=np.int32),
+        values={"quality": right},
+        name="made",
+    )
+    write_outcomes(table, tmp_path / "outcomes")
+    up.folder = tmp_path
+    return up
+
+
+def test_a_teacher_writes_for_the_weak_cluster_within_its_budget_and_a_dry_run_asks_nothing(
+    herdwise: Callable[..., Any], place: Any
+) -> None:
+    folder = place.folder
+    told = ["experts", "synthesise", "--config", folder / "herdwise.yaml", "--outcomes", folder / "outcomes",
+            "--teacher", "sage", "--n", 20, "--clusters", 2, "--out", folder / "data", "--json"]  # fmt: skip
+    dry = herdwise(*told, "--dry-run")
+    assert dry.code == 0, dry.err
+    assert dry.json["asks"] == 22
+    assert dry.json["most_usd"] > 0
+    assert place.bodies == []
+    done = herdwise(*told)
+    assert done.code == 0, done.err
+    examples = read_examples(folder / "data" / "examples.jsonl")
+    made = [e for e in examples if e.source == "sage"]
+    assert len(made) == 20
+    assert {e.answer for e in made} == {"high C"}
+    assert {e.source for e in examples} == {"sage", "recorded"}
+    report = msgspec.json.decode((folder / "data" / "report.json").read_bytes())
+    assert 0 < report["spent_usd"] <= dry.json["most_usd"]
+    n_calls = len(place.bodies)
+    assert herdwise(*told).code == 0
+    assert len(place.bodies) == n_calls
+
+
+def test_examples_that_a_voter_contradicts_and_those_that_are_measured_on_are_dropped(
+    herdwise: Callable[..., Any], place: Any
+) -> None:
+    folder = place.folder
+    given, kept = folder / "given.jsonl", folder / "kept.jsonl"
+    write_examples(
+        given,
+        [Example("add the numbers 2 and 3 please", "5"), Example("add the numbers 2 and 4 please", "7"),
+         Example("which colour has the sky of Mars at noon in summer?", "low D")],
+    )  # fmt: skip
+    asked = ["experts", "curate", "--examples", given, "--out", kept, "--config", folder / "herdwise.yaml"]
+    done = herdwise(*asked, "--voter", "clerk", "--json")
+    assert done.code == 0, done.err
+    assert done.json["dropped"]["disagreement"] == 2  # the colour, too, is not what the clerk says
+    assert [e.query for e in read_examples(kept)] == ["add the numbers 2 and 3 please"]
+    leak = herdwise(*asked, "--held-out", folder / "outcomes", "--source-weight", "x=2", "--json")
+    assert leak.json["dropped"]["leak"] == 2
+    dropped = (folder / "kept.dropped.jsonl").read_text().splitlines()
+    assert "add the numbers 2 and 3" in dropped[0]
+    assert herdwise(*asked, "--source-weight", "heavy").code == 2
+
+
+def test_a_candidate_of_any_backend_is_tried_and_admitted_where_it_knows_what_nobody_knew(
+    herdwise: Callable[..., Any], place: Any
+) -> None:
+    folder = place.folder
+    config = folder / "herdwise.yaml"
+    config.write_text(config.read_text().split("  - name: sage")[0])
+    entry = folder / "sage.yaml"
+    entry.write_text(f"name: sage\nbase_url: {place.base_url}\n")
+    told = ["experts", "gate", "--config", config, "--outcomes", folder / "outcomes", "--entry", entry,
+            "--out", folder / "gate", "--probes", 30]  # fmt: skip
+    done = herdwise(*told, "--json")
+    assert done.code == 0, done.err
+    assert (done.json["admitted"], done.json["reason"]) == (True, "better")
+    assert done.json["low"] > 0
+    n_calls = len(place.bodies)
+    assert n_calls <= 30 + done.json["n"]
+    again = herdwise(*told)  # what was asked is on record
+    assert "is admitted" in again.out
+    assert len(place.bodies) == n_calls
+    entry.write_text("backend: embedded\n")
+    assert herdwise(*told).code == 2
+
+
+def test_make_says_what_is_missing_before_it_starts(herdwise: Callable[..., Any], place: Any) -> None:
+    folder = place.folder
+    told = ["experts", "make", "--config", folder / "herdwise.yaml", "--outcomes", folder / "outcomes",
+            "--out", folder / "e"]  # fmt: skip
+    for more, missing in (
+        (["--family", "plurals"], "--name"),
+        (["--name", "x", "--family", "plurals"], "server.admin_key"),
+        (["--name", "x", "--no-enlist"], "--teacher NAME"),
+        (["--name", "x", "--no-enlist", "--family", "nonsense"], "no family"),
+        (["--name", "x", "--no-enlist", "--family", "plurals", "--kind", "magic"], "magic"),
+        (["--recipe", "cake"], "no recipe"),
+    ):
+        run = herdwise(*told, *more)
+        assert run.code == 2, more
+        assert missing in run.err
+    assert not (folder / "e").exists()
