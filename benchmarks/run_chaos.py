@@ -40,13 +40,16 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=24)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kill-s", type=float, default=5.0, help="load before the kill -9; 0 = no kill")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the endpoint")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--keep", type=Path, help="a folder for config, ledger and log, which is kept")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="herdwise-chaos-") as temporary:
         folder = Path(temporary) if options.keep is None else options.keep
         folder.mkdir(parents=True, exist_ok=True)
-        report = asyncio.run(run(folder, options.seconds, options.clients, options.seed, options.kill_s))
+        report = asyncio.run(
+            run(folder, options.seconds, options.clients, options.seed, options.kill_s, options.workers)
+        )
     if options.json:
         told = [{"name": n, "holds": h, "found": f} for n, h, f in report.checks]
         print(json.dumps({"ok": not report.failed, "checks": told, "figures": report.figures}))

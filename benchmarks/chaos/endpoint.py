@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -26,10 +27,11 @@ class Endpoint:
     Args:
         folder: where its config, ledger and log lie.
         reach: candidate -> base URL.
+        workers: processes that share its port.
     """
 
-    def __init__(self, folder: Path, reach: Mapping[str, str]) -> None:
-        self.folder, self._reach = folder, dict(reach)
+    def __init__(self, folder: Path, reach: Mapping[str, str], workers: int = 1) -> None:
+        self.folder, self._reach, self._workers = folder, dict(reach), workers
         self.config, self.ledger = folder / "herdwise.yaml", folder / "ledger.db"
         self.process: asyncio.subprocess.Process | None = None
         self.url = ""
@@ -54,6 +56,7 @@ class Endpoint:
         ]
         server = {
             "port": 0,
+            "workers": self._workers,
             "api_keys": [STATIC],
             "admin_key": ADMIN,
             "request_timeout_s": 40,
@@ -128,22 +131,28 @@ class Endpoint:
         return float(found[1])
 
     def sockets(self) -> int:
-        """Open sockets of the process."""
-        assert self.process is not None  # noqa: S101 - it was started
+        """Open sockets of its processes."""
         count = 0
-        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            try:
-                count += os.readlink(link).startswith("socket:")
-            except OSError:  # closed in between
-                continue
+        for pid in self._pids():
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):  # closed in between
+                    count += os.readlink(link).startswith("socket:")
         return count
 
     def resident_mb(self) -> float:
-        """Its resident memory."""
+        """Resident memory of its processes."""
+        total_kb = 0.0
+        for pid in self._pids():
+            found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+            total_kb += float(found[1]) if found else 0.0
+        return total_kb / 1024
+
+    def _pids(self) -> list[int]:
+        """Itself, and its workers where it has any."""
         assert self.process is not None  # noqa: S101 - it was started
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        return float(found[1]) / 1024 if found else 0.0
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [pid, *(int(child) for child in children)]
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """Ask its ledger's file."""

@@ -43,7 +43,9 @@ class Report:
         return [name for name, holds, _ in self.checks if not holds]
 
 
-async def run(folder: Path, seconds: float, clients: int, seed: int, kill_s: float) -> Report:
+async def run(
+    folder: Path, seconds: float, clients: int, seed: int, kill_s: float, workers: int = 1
+) -> Report:
     """Chaos for so many seconds, then a kill under load.
 
     Args:
@@ -52,11 +54,13 @@ async def run(folder: Path, seconds: float, clients: int, seed: int, kill_s: flo
         clients: at a time.
         seed: of everything that is drawn.
         kill_s: how long the load lasts until the process is killed; 0 = it is not.
+        workers: processes of the endpoint.
     """
     report = Report()
     period_s, overlap_s = (1.5, 2.0) if seconds < 60 else (4.0, 4.0)
     async with Herd(period_s, overlap_s, seed) as herd:
-        endpoint = Endpoint(folder, {name: server.base_url for name, server in herd.servers.items()})
+        reach = {name: server.base_url for name, server in herd.servers.items()}
+        endpoint = Endpoint(folder, reach, workers)
         endpoint.write()
         await endpoint.start()
         try:
