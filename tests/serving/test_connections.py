@@ -102,7 +102,7 @@ async def told(port: int, *parts: bytes, within_s: float = 10.0) -> bytes:
     return answer
 
 
-LENGTH = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n"
+LENGTH = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ async def test_who_does_not_get_on_with_a_request_is_hung_up_on(port: int, sent:
 @pytest.mark.parametrize("stream", ["false", "true"])
 async def test_who_takes_nothing_of_an_answer_is_hung_up_on(running: Running, stream: str) -> None:
     body = f'{{"model": "auto", "stream": {stream}, "messages": [{{"role": "user", "content": "Hello"}}]}}'
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", running.port)) as client:
         client.sendall((head + body).encode())
         async with asyncio.timeout(20):
@@ -130,7 +130,7 @@ async def test_who_takes_nothing_of_an_answer_is_hung_up_on(running: Running, st
 
 
 async def test_a_second_request_on_a_kept_connection_has_its_time_too(port: int) -> None:
-    whole = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n"
+    whole = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
     answer = await told(port, whole + b"GET /healthz HTTP/1.1\r\nho")
     assert answer.count(b"HTTP/1.1 200") == 1
 
@@ -145,5 +145,5 @@ async def test_a_head_without_end_is_refused(port: int) -> None:
 
 async def test_a_long_head_within_the_limit_is_read(port: int) -> None:
     line = b"x-filler: " + b"a" * 1000 + b"\r\n"
-    head = b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n" + line * 40 + b"\r\n"
+    head = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n" + line * 40 + b"\r\n"
     assert (await told(port, head[:30_000], head[30_000:])).startswith(b"HTTP/1.1 200")

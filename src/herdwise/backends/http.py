@@ -63,7 +63,9 @@ class HttpBackend(Backend):
                     f"candidate {candidate!r}: the header {key!r} holds a line break.",
                     remedy="Is there a stray line break at the end of its key?",
                 )
-        hidden = (api_key, *(headers or {}).values(), *self._base.query.values())
+        # Where a server is inside is nobody's business either, should its own words name it.
+        inside = f"{self._base.host}:{self._base.port}" if self._base.explicit_port is not None else None
+        hidden = (api_key, *(headers or {}).values(), *self._base.query.values(), inside)
         self._secrets = tuple(s for s in hidden if s and len(s) >= 8)
 
     def __repr__(self) -> str:

@@ -134,6 +134,8 @@ server:
   #max_waiting: 1000
   #max_wait_s: 10
   #client_timeout_s: 60             # to send a request, or to take some of its answer
+  #max_connections: 10000           # of clients, at a time; further ones get 503
+  #allowed_origins: []              # of web pages from elsewhere that may use it, such as https://chat.example.com
   #hold_tool_calls: false           # stream a tool call only when it is whole
   #keep_alive_s: 5
   #drain_s: 10

@@ -66,6 +66,7 @@ def share(config: Config, workers: int) -> Config:
         config.server,
         max_open_requests=_part(config.server.max_open_requests, workers),
         max_waiting=-(-config.server.max_waiting // workers),
+        max_connections=_part(config.server.max_connections, workers),
     )
     candidates = [_shared(node, workers) for node in config.candidates]
     return replace(config, server=server, candidates=candidates)

@@ -202,6 +202,8 @@ class ServerNode(Node, frozen=True):
     max_waiting: Annotated[int, Meta(ge=0)] = 1000
     max_wait_s: Positive = 10.0
     client_timeout_s: Positive = 60.0
+    max_connections: Count = 10_000
+    allowed_origins: list[str] = []
     hold_tool_calls: bool = False
     keep_alive_s: Positive = 5.0
     drain_s: NotNegative = 10.0

@@ -170,12 +170,14 @@ def build_settings(config: Config) -> Settings:
         ConfigError: when the address can be reached from outside and no key is asked for.
     """
     from herdwise.serving.health import BreakerSettings
+    from herdwise.serving.origins import check_origins
     from herdwise.serving.retrying import RetrySettings
     from herdwise.serving.service import Settings, check_bind
 
     server = config.server
     stated = {f.name: getattr(server, f.name) for f in fields(Settings) if hasattr(server, f.name)}
     stated["console_examples"] = tuple(server.console_examples)
+    stated["allowed_origins"] = tuple(server.allowed_origins)
     stated["api_keys"] = tuple(key.reveal() for key in server.api_keys)
     stated["admin_key"] = None if server.admin_key is None else server.admin_key.reveal()
     stated["breaker"] = BreakerSettings(**msgspec.structs.asdict(server.breaker))
@@ -193,6 +195,7 @@ def build_settings(config: Config) -> Settings:
         share_breakers=config.state.breakers,
     )
     check_bind(settings.host, settings.keys)
+    check_origins(settings.allowed_origins, bool(settings.keys))
     return settings
 
 

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from herdwise.core.errors import RequestError
 from herdwise.serving.admin import AdminEndpoints
 from herdwise.serving.admission import Admission
 from herdwise.serving.cache import Cache, CacheStores
@@ -23,10 +24,12 @@ from herdwise.serving.company import Company
 from herdwise.serving.console import console_routes
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.endpoints import Endpoints, error_response
+from herdwise.serving.exchange import send_error
 from herdwise.serving.ledger_retention import NOTHING, Pruned, Retention
 from herdwise.serving.listening import listen, url_of
 from herdwise.serving.logs import configure_logging
 from herdwise.serving.metrics import Metrics, breaker_values
+from herdwise.serving.origins import Origins, is_preflight, readable, send_preflight
 from herdwise.serving.reloading import Rebuild, Reloading
 from herdwise.serving.service import Service, Settings, check_bind
 from herdwise.serving.telemetry import Telemetry
@@ -42,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 #: The APIs in front of the herd. All of them are routed, carried out and recorded alike.
 APIS: tuple[type[Api], ...] = (ChatCompletions, Responses, Messages, Completions)
+#: In whose shape errors of all else are.
+_PLAIN = ChatCompletions()
 
 
 class App:
@@ -130,9 +135,21 @@ class App:
         )
         cold.router.redirect_slashes = False
         kept = _keeping(cold)
+        origins = Origins(service.settings.allowed_origins)
 
         async def serve_one(scope: Scope, receive: Receive, send: Send) -> None:
-            endpoint = hot.get(scope["path"]) if scope["type"] == "http" else None
+            endpoint = hot.get(scope["path"])
+            try:
+                page = origins.check(scope["headers"], admission.keyless)
+            except RequestError as error:
+                api = _PLAIN if endpoint is None else endpoint.api
+                await send_error(send, api, from_exception(error))
+                return
+            if page is not None:
+                if is_preflight(scope):
+                    await send_preflight(scope, send, page)
+                    return
+                send = readable(send, page)
             await (endpoint or kept)(scope, receive, send)
 
         return serve_one
@@ -248,11 +265,12 @@ def serve(
     import uvicorn
     from threadpoolctl import threadpool_limits
 
-    from herdwise.serving.connections import Protocol
+    from herdwise.serving.connections import Protocol, raise_open_files
     from herdwise.serving.process import Server
 
     settings = service.settings
     check_bind(settings.host, settings.keys)
+    raise_open_files()
     configure_logging(settings)
     # One decision is too small to share between cores; waiting for a second one costs milliseconds.
     threadpool_limits(1, user_api="blas")

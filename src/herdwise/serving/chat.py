@@ -53,6 +53,7 @@ class ChatEndpoint:
         telemetry: Telemetry | None = None,
     ) -> None:
         self._service, self._dispatcher, self._api, self._cache = service, dispatcher, api, cache
+        self.api = api
         self._admission, self._metrics = admission, metrics
         self._telemetry = telemetry
         self._ids = decision_ids()

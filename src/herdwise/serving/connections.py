@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import resource
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +12,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 #: Longest head of a request: its first line and headers, in bytes. The server below keeps no limit.
 MOST_HEAD_BYTES = 64 * 1024
+#: Systems start programs with 1,024, as some of them cannot count further.
+_OPEN_FILES = 2**16
+_TOO_MANY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
+)
 _TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -16,6 +24,14 @@ class Protocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol, with a limit on what comes before a request is known."""
 
     _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """See ``asyncio.Protocol``."""
+        super().connection_made(transport)
+        app: Any = self.config.app
+        if len(self.connections) > app.reloading.current.service.settings.max_connections:
+            transport.write(_TOO_MANY)
+            transport.close()
 
     def data_received(self, data: bytes) -> None:
         """See ``asyncio.Protocol``."""
@@ -28,6 +44,15 @@ class Protocol(HttpToolsProtocol):
         if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
             self.transport.write(_TOO_LONG)
             self.transport.close()
+
+
+def raise_open_files() -> None:
+    """Let this process open files, and so connections, for many clients, as far as the system lets it."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(_OPEN_FILES, most)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # some systems allow less than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 class SlowClients:

@@ -44,6 +44,8 @@ class Settings:
         max_waiting, max_wait_s: how many may wait, and for how long; then they are refused.
         client_timeout_s: how long a client may take to send its request, or take nothing of its
             answer.
+        max_connections: of clients, open at a time.
+        allowed_origins: of web pages from elsewhere that may use the endpoint.
         hold_tool_calls: whether a streamed tool call is delivered only when it is whole.
         keep_alive_s: while a stream waits for a consultation, seconds between comments to the client.
         drain_s: on shutdown, how long open requests may go on.
@@ -79,6 +81,8 @@ class Settings:
     max_waiting: int = 1000
     max_wait_s: float = 10.0
     client_timeout_s: float = 60.0
+    max_connections: int = 10_000
+    allowed_origins: tuple[str, ...] = ()
     hold_tool_calls: bool = False
     keep_alive_s: float = 5.0
     drain_s: float = 10.0
