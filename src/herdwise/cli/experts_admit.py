@@ -95,7 +95,8 @@ def register(group: typer.Typer) -> None:
         if verdict.admitted:
             save_router_with(known, wired.herd, expert, out / "router", verdict, settings=settings, seed=seed)
         if as_json:
-            console.emit_json({**msgspec.to_builtins(verdict), "router": str(out / "router")})
+            router = str(out / "router") if verdict.admitted else None
+            console.emit_json({**msgspec.to_builtins(verdict), "router": router})
             return
         say_verdict(verdict)
         if verdict.admitted:

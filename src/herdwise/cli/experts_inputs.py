@@ -108,7 +108,9 @@ def wire(path: Path) -> Wired:
     return Wired(config, build_herd(config), build_goals(config), encoder, predictor)
 
 
-def read_tables(outcomes: Sequence[str], ledger: str | None, folder: Path, split: str = "") -> OutcomeTable:
+def read_tables(
+    outcomes: Sequence[str], ledger: str | None, folder: Path, split: str = "", *, once: bool = False
+) -> OutcomeTable:
     """Recorded outcomes that may be learned from: folders' train splits, and a ledger's queries.
 
     Args:
@@ -116,6 +118,8 @@ def read_tables(outcomes: Sequence[str], ledger: str | None, folder: Path, split
         ledger: exported into ``folder``.
         folder: where to.
         split: of the folders; "" = train where there is one; "all" = every query.
+        once: keep an earlier export of the ledger, which grows while it is in use, as it is: what was begun
+            goes on with the queries that it began with.
 
     Raises:
         ConfigError: when neither is given, or the ledger holds nothing.
@@ -123,12 +127,13 @@ def read_tables(outcomes: Sequence[str], ledger: str | None, folder: Path, split
     """
     from herdwise.core.errors import ConfigError
     from herdwise.core.merge import merge
-    from herdwise.serving.ledger_export import export_ledger
+    from herdwise.serving.ledger_export import export_ledger, is_export
     from herdwise.storage.outcomes import read_outcomes
 
     names = list(outcomes)
     if ledger is not None:
-        export_ledger(ledger, folder / SERVED)
+        if not (once and is_export(folder / SERVED)):
+            export_ledger(ledger, folder / SERVED)
         names.append(str(folder / SERVED))
     if not names:
         raise ConfigError("there are no outcomes to look at.", remedy="Give --outcomes DIR or --ledger URL.")

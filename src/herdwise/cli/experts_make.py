@@ -149,7 +149,7 @@ def register(group: typer.Typer) -> None:
                 Order(
                     name=name,
                     out=out,
-                    table=read_tables(outcomes or [], ledger, out),
+                    table=read_tables(outcomes or [], ledger, out, once=True),
                     herd=wired.herd,
                     source=source,
                     source_inputs=told,

@@ -226,7 +226,7 @@ class _Making:
             report = quantise(trained, stored, prompts=asked)
             return msgspec.to_builtins(report) | {"folder": stored.name}, [stored]
 
-        step = self.manifest.step("merge") or self.manifest.step("fine-tune")
+        step = self.manifest.step("merge" if order.merge_with else "fine-tune")
         self._step("quantise", {"model": None if step is None else step.files}, shrink)
         return stored
 
