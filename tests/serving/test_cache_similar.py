@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 
+from herdwise.core.candidate import Candidate, Herd
+from herdwise.core.errors import HerdwiseError
 from herdwise.encoding.static import StaticEncoder
+from herdwise.routing.declared import DeclaredRouter
+from herdwise.routing.router import Router
 from herdwise.serving.cache_similar import SimilarQuestions
 from herdwise.serving.cache_store import CacheSettings
 
@@ -125,6 +130,53 @@ async def test_a_question_whose_answer_has_gone_is_forgotten(endpoint: Any) -> N
     await e.chat(QUESTION)
     await e.chat("How do I bake bread?")
     assert status(await e.chat(REWORDED)) == "miss"
+
+
+async def test_a_learned_router_compares_by_its_own_encoder(endpoint: Any, saved_router: Any) -> None:
+    router = Router.load(saved_router)
+    e = await endpoint(cache=ALIKE, candidates=tuple(router.herd), ranker=router)
+    first = await e.chat("spell the word apple after river")
+    assert first.headers["x-herdwise-candidate"] == "alpha"
+    assert status(await e.chat("Spell the word apple after river!")) == "similar"
+    assert status(await e.chat("add the number twelve to forty")) == "miss"
+
+
+class Remote(StaticEncoder):
+    """Makes its vectors somewhere else, and is away at times."""
+
+    blocking = True
+    away = False
+
+    def encode_one(self, text: str) -> np.ndarray:
+        assert threading.current_thread() is not threading.main_thread()
+        if self.away:
+            raise HerdwiseError("the embeddings endpoint does not answer.")
+        return super().encode_one(text)
+
+
+class Learned(DeclaredRouter):
+    """Has an encoder that waits for somebody else."""
+
+    remote = Remote()
+
+    @property
+    def encoder(self) -> Remote:
+        return self.remote
+
+
+async def test_an_encoder_elsewhere_holds_up_nobody_and_its_failure_is_a_miss(
+    endpoint: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    candidates = (Candidate("large", quality=0.5),)
+    ranker = Learned(Herd(candidates))
+    e = await endpoint(cache=ALIKE, candidates=candidates, ranker=ranker)
+    await e.chat(QUESTION)
+    assert status(await e.chat(REWORDED)) == "similar"
+    ranker.remote.away = True
+    reply = await e.chat(REWORDED, model="large")
+    assert (reply.status, status(reply)) == (200, "miss")
+    assert "does not answer" in caplog.text
+    assert status(await e.chat(QUESTION)) == "hit"
 
 
 def test_the_index_finds_what_is_there_after_any_order_of_adding_and_dropping() -> None:

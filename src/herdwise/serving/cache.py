@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ import numpy as np
 
 from herdwise.core.candidate import Herd
 from herdwise.core.completion import Chunk, Completion
+from herdwise.core.errors import HerdwiseError
 from herdwise.encoding.base import ENCODERS, Encoder
 from herdwise.routing.base import Policy
 from herdwise.serving.admission import Client
@@ -104,6 +106,12 @@ class CacheStores:
             self.similar.drop(key)
 
 
+@lru_cache(maxsize=1)
+def _default_encoder() -> Encoder:
+    """For herds that learned nothing; the same after a reload, so that questions stay known."""
+    return ENCODERS.create("static")
+
+
 @dataclass(slots=True)
 class Looked:
     """What the cache said to one request.
@@ -149,7 +157,7 @@ class Cache:
         self._herd: Herd = service.ranker.herd
         self._similar: SimilarQuestions | None = None
         if self._settings.kind == "semantic":
-            encoder = service.ranker.encoder or ENCODERS.create("static")
+            encoder = service.ranker.encoder or _default_encoder()
             self._similar = stores.questions(encoder, self._settings.max_entries)
 
     async def look(self, request: ChatRequest, client: Client, headers: Mapping[bytes, bytes]) -> Looked:
@@ -183,10 +191,14 @@ class Cache:
         if asked is None:
             return
         group, text = asked
-        if similar.encoder.blocking:
-            vector = await asyncio.to_thread(similar.vector, text)
-        else:
-            vector = similar.vector(text)
+        try:
+            if similar.encoder.blocking:
+                vector = await asyncio.to_thread(similar.vector, text)
+            else:
+                vector = similar.vector(text)
+        except HerdwiseError as error:  # a remote encoder that is away: the request goes on as a miss
+            logger.warning("a question cannot be compared with those that are kept: %s", error)
+            return
         looked.question = (group, text, vector)
         if not looked.wish.read:
             return
