@@ -21,6 +21,8 @@ _OPTION = re.compile(r"\n[ \t]*\(?[A-Z][.):]")
 _NUMBER = re.compile(r"\n[ \t]*\(?[A-Z][.):][ \t]*[-−–$£€(]?[ \t]*\.?\d")
 _FIGURE = re.compile(r"\d+")
 _CODE = ("def ", "return ", "import ", "```", "();", "function(", "#include", "SELECT ")
+#: Digits as they are, all else a space: the runs of digits of an ASCII text are then its words.
+_DIGITS = bytes(c if ord("0") <= c <= ord("9") else ord(" ") for c in range(256))
 #: Names of the features, in order.
 SIGNALS = (
     *_CLASSES,
@@ -99,14 +101,15 @@ def _signals(text: str) -> list[float]:
     n = max(len(text), 1)
     counts = _class_counts(text)
     end = text[-80:].rstrip()[-1:]
-    options = len(_OPTION.findall(text))
+    lines = text.count("\n")
+    options = len(_OPTION.findall(text)) if lines else 0
     # Some choices are one line or have one option: what stands before the first is the stem all the same.
     first = _OPTION.search(text) if options > 1 else None
     stem = text if first is None else text[: first.start()]
     return [
         *[math.sqrt(count / n) for count in counts],
         math.log1p(n) / 10,
-        min(math.log1p(text.count("\n")) / 4, 1.0),
+        min(math.log1p(lines) / 4, 1.0),
         min(math.log1p(text.count(". ") + text.count("。")) / 3, 1.0),
         min(options, 10) / 10,
         float(options > 1),
@@ -114,13 +117,27 @@ def _signals(text: str) -> list[float]:
         float(end in ("?", "？")),
         float(end in (":", "：")),
         float("$" in text or "\\" in text),
-        float(any(word in text for word in _CODE)),
+        float(_has_code(text)),
         float("__" in text),
         len(_NUMBER.findall(text)) / options if options > 1 else 0.0,
         math.log1p((len(text) - len(stem)) / options) / 6 if options > 1 else 0.0,
         math.log1p(len(stem)) / 10,
-        min(math.log1p(len(_FIGURE.findall(stem))) / 3, 1.0),
+        min(math.log1p(_figures(stem)) / 3, 1.0),
     ]
+
+
+def _has_code(text: str) -> bool:
+    for word in _CODE:  # noqa: SIM110 - half the time of any()
+        if word in text:
+            return True
+    return False
+
+
+def _figures(text: str) -> int:
+    """How many runs of digits there are."""
+    if text.isascii():
+        return len(text.encode("ascii").translate(_DIGITS).split())
+    return len(_FIGURE.findall(text))
 
 
 def _class_counts(text: str) -> list[int]:

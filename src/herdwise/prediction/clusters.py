@@ -68,6 +68,12 @@ class ClusterPredictor(FittedArrays):
         self._halves = (0.5 * np.einsum("ij,ij->i", self.centres_, self.centres_)).astype(np.float32)
         bounds = self.starts_.tolist()
         self._spans = list(pairwise(bounds))
+        # One row per granularity, filled up with the place after the last centre, which is never the nearest.
+        widest = max(b - a for a, b in self._spans)
+        self._places = np.full((len(self._spans), widest), bounds[-1], dtype=np.intp)
+        for row, (a, b) in zip(self._places, self._spans, strict=True):
+            row[: b - a] = np.arange(a, b)
+        self._firsts = np.array(bounds[:-1], dtype=np.intp)
 
     def _predict(self, X: np.ndarray) -> np.ndarray:
         # The nearest centre has the largest x.c - |c|^2 / 2.
@@ -79,7 +85,9 @@ class ClusterPredictor(FittedArrays):
 
     def predict_one(self, x: np.ndarray) -> np.ndarray:
         """One vector, without the checks of a batch."""
-        nearness = self.centres_ @ x - self._halves
-        rows = [a + int(nearness[a:b].argmax()) for a, b in self._spans]
-        predicted: np.ndarray = self.table_[rows].sum(axis=0)
+        nearness = np.empty(len(self._halves) + 1, dtype=np.float32)
+        np.subtract(self.centres_ @ x, self._halves, out=nearness[:-1])
+        nearness[-1] = -np.inf
+        rows = self._firsts + nearness.take(self._places).argmax(axis=1)
+        predicted: np.ndarray = self.table_.take(rows, axis=0).sum(axis=0)
         return predicted

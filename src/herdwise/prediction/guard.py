@@ -106,7 +106,19 @@ class Guard:
 
     def one(self, predicted: np.ndarray) -> np.ndarray:
         """Guarded ``(m,)`` predictions."""
-        return predicted if self.margin_ == 0.0 else self._guarded(predicted, predicted[self.best_])
+        if self.margin_ == 0.0:
+            return predicted
+        # Few lead, so that they are moved one by one; ``held_back`` says how.
+        reference, margin = float(predicted[self.best_]), float(np.float32(self.margin_))
+        ahead = (predicted > reference).nonzero()[0].tolist()
+        if not ahead:
+            return predicted
+        held = predicted.copy()
+        for place in ahead:
+            value = float(predicted[place])
+            lead = value - reference
+            held[place] = value - margin if lead > margin else reference - _CRUMB / (1.0 + lead)
+        return held
 
     def _guarded(self, predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:
         return held_back(predicted, reference, np.float32(self.margin_))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -151,6 +152,10 @@ class ResourcePredictor:
         self._weights = np.ascontiguousarray(flat, dtype=np.float32)
         rest = (lines.on_length, lines.offset, lines.low, lines.high)
         self._on_length, self._offset, self._low, self._high = (a[self._kinds].ravel() for a in rest)
+        self._bounds = float(self.length_range_[0]), float(self.length_range_[1])
+        self._all_costs = bool(np.isfinite(lines.offset[KINDS.index("cost_usd")]).all())
+        self._unknown = np.full(self.n_candidates, np.nan)
+        self._unknown.flags.writeable = False
         return self
 
     @property
@@ -197,9 +202,22 @@ class ResourcePredictor:
         output_usd_per_mtok: np.ndarray,
     ) -> Resources:
         """The same for one vector ``(d,)``: arrays of ``(m,)``."""
-        return self._resources(
-            x @ self._weights, float(input_tokens), input_usd_per_mtok, output_usd_per_mtok
-        )
+        tokens, (shortest, longest) = float(input_tokens), self._bounds
+        length = min(max(math.log1p(tokens), shortest), longest)
+        value = x @ self._weights + length * self._on_length
+        value += self._offset
+        np.maximum(value, self._low, out=value)
+        np.minimum(value, self._high, out=value)
+        np.exp(value, out=value)
+        m = self.n_candidates
+        parts = [self._unknown] * len(KINDS)
+        for place, kind in enumerate(self._kinds):
+            parts[kind] = value[place * m : (place + 1) * m]
+        cost, latency, output = parts
+        if not self._all_costs:
+            price = priced(tokens, output, input_usd_per_mtok, output_usd_per_mtok)
+            cost = np.where(np.isnan(cost), price, cost)
+        return Resources(cost, latency, output)
 
     def _resources(
         self, projected: np.ndarray, tokens: Any, input_price: np.ndarray, output_price: np.ndarray

@@ -180,7 +180,12 @@ class Router:
     @cached_property
     def _as_learned(self) -> bool:
         """Whether the herd is what the columns predict, in their order and at their prices."""
-        return np.array_equal(self.source, np.arange(len(self.by_column))) and not self.repriced.any()
+        return self._in_order and not self.repriced.any()
+
+    @cached_property
+    def _in_order(self) -> bool:
+        """Whether the herd is what the columns predict, in their order."""
+        return np.array_equal(self.source, np.arange(len(self.by_column)))
 
     @cached_property
     def by_column(self) -> list[Candidate]:
@@ -252,13 +257,28 @@ class Router:
         return np.where(self.source < 0, np.nan, values[:, self.source])
 
     def _priced(self, cost: np.ndarray, tokens: np.ndarray, output: np.ndarray) -> np.ndarray:
-        if not self.repriced.any():
+        who = self._whose_price
+        if who == "nobody's":
             return cost
         facts = self.herd_facts
         price = (tokens * facts.input_usd_per_mtok + output * facts.output_usd_per_mtok) / 1e6
         # A free candidate costs nothing however long it writes, so its length need not be known.
-        free = (facts.input_usd_per_mtok == 0) & (facts.output_usd_per_mtok == 0)
-        return np.where(self.repriced, np.where(free, 0.0, price), cost)
+        if self._free.any():
+            price = np.where(self._free, 0.0, price)
+        return price if who == "everybody's" else np.where(self.repriced, price, cost)
+
+    @cached_property
+    def _whose_price(self) -> str:
+        """Whose price differs from the one in the training data."""
+        if not self.repriced.any():
+            return "nobody's"
+        return "everybody's" if self.repriced.all() else "some's"
+
+    @cached_property
+    def _free(self) -> np.ndarray:
+        """Who costs nothing, ``(m,)``."""
+        facts = self.herd_facts
+        return np.asarray((facts.input_usd_per_mtok == 0) & (facts.output_usd_per_mtok == 0))
 
     def estimate_one(self, query: Query) -> Estimates:
         """Predictions for one query; the serving path."""
@@ -274,6 +294,17 @@ class Router:
                 quality,
                 None,
                 got.cost_usd,
+                got.latency_s,
+                got.output_tokens,
+                detail=detail,
+                best_single=self.best_single,
+            )
+        if self._in_order:  # all that differs is prices
+            cost = self._priced(got.cost_usd, np.asarray(tokens), got.output_tokens)
+            return Estimates(
+                quality,
+                None,
+                cost,
                 got.latency_s,
                 got.output_tokens,
                 detail=detail,
