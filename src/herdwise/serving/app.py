@@ -18,7 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from herdwise.core.errors import RequestError
 from herdwise.serving.admin import AdminEndpoints
 from herdwise.serving.admission import Admission
-from herdwise.serving.cache import Cache, CacheStores
+from herdwise.serving.cache import Cache
+from herdwise.serving.cache_stores import CacheStores
 from herdwise.serving.chat import ChatEndpoint
 from herdwise.serving.company import Company
 from herdwise.serving.console import console_routes
@@ -296,6 +297,7 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody looks at a client's address
     )
     ready = (lambda: on_ready(url)) if on_ready else (lambda: None)
     try:

@@ -137,15 +137,15 @@ class Exchange:
         self._metrics.ended(self._api.path, course, status)
         if ledger is not None:
             ledger.record(course.record(store_texts=self._service.settings.store_texts))
-        fields = {
-            "decision_id": course.id,
-            "policy": course.policy,
-            "candidate": course.returned.candidate if course.returned else None,
-            "status": course.status,
-            "attempts": course.calls,
-            "overhead_ms": round(course.overhead_s() * 1000, 2),
-        }
         if logger.isEnabledFor(logging.INFO):
+            fields = {
+                "decision_id": course.id,
+                "policy": course.policy,
+                "candidate": course.returned.candidate if course.returned else None,
+                "status": course.status,
+                "attempts": course.calls,
+                "overhead_ms": round(course.overhead_s() * 1000, 2),
+            }
             logger.info("chat", extra=fields)
 
     def _error(self, problem: Exception | None) -> WireError:

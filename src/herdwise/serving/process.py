@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -25,6 +27,19 @@ logger = logging.getLogger(__name__)
 
 #: How long kept connections stay open when the process is to end.
 _LINGER_S = 1.0
+
+
+def settle_down() -> None:
+    """Make the interpreter's own work rare, and its pauses short, once all is loaded.
+
+    What stands now stays to the end, so that no search for garbage needs to look at it: with it a search took
+    50 ms, in which no request went on. What requests leave behind is freed without a search, save for a few
+    cycles. The thread that writes the ledger hands over after a millisecond, not after five.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    sys.setswitchinterval(0.001)
 
 
 class Server(uvicorn.Server):
@@ -59,6 +74,7 @@ class Server(uvicorn.Server):
         if self._link is not None:
             self._link.accept(self._protocol)
             self._spawn(self._end_with(self._link))
+        settle_down()
         self._on_ready()
 
     async def on_tick(self, counter: int) -> bool:
