@@ -210,9 +210,8 @@ def _repeats(kept: Sequence[Example], similarity: float) -> dict[int, str]:
     first: list[str] = []
     gone = {}
     for i, e in enumerate(kept):
-        place = index.find(e.query)
+        place = index.find_or_add(e.query)
         if place is None:
-            index.add(e.query)
             first.append(e.query)
         else:
             gone[i] = f"like {first[place]!r}"
