@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from herdwise.backends.nano.folder import NanoConfig, is_nano, read_card, read_model, write_model
 from herdwise.backends.nano.model import NanoModel
@@ -161,7 +161,7 @@ def _write_adapter(folder: Path, model: TorchNano, settings: TrainingSettings, b
     }
     (folder / "adapter_config.json").write_bytes(msgspec.json.format(msgspec.json.encode(stated), indent=2))
     tensors = {name: tensor.detach().cpu().numpy().copy() for name, tensor in model.learning.items()}
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    (folder / "adapter_model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
 
 
 def _check_finite(tensors: Tensors) -> None:

@@ -30,6 +30,8 @@ def test_a_model_that_was_written_is_read_back(folder: Path, tmp_path: Path) -> 
     assert all((tensors_again[name] == tensor).all() for name, tensor in tensors.items())
     assert read_card(again) == {"a": 1}
     assert not list(again.glob("*.part"))
+    modes = {path.stat().st_mode for path in again.iterdir()}
+    assert len(modes) == 1, "whoever may read the config may read the weights"
 
 
 def test_the_number_of_parameters_is_that_of_all_tensors(folder: Path) -> None:

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from herdwise.backends.nano.tokens import END, PAD, QUESTION, ByteTokens
 from herdwise.core.errors import ArtefactError
@@ -229,9 +229,8 @@ def write_model(
     whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     _replace(path / "config.json", _pretty(config.to_json(dtype)))
     write_card(path, card)
-    part = path / "model.safetensors.part"
-    save_file(whole, part, metadata={"format": "pt"})
-    part.replace(path / "model.safetensors")
+    # Not by save_file, which lets nobody but the owner read it.
+    _replace(path / "model.safetensors", save(whole, metadata={"format": "pt"}))
     return path
 
 
