@@ -254,3 +254,32 @@ async def test_with_nobody_left_who_timed_out_is_tried_again_after_who_failed_qu
         ("small", "upstream_status"),
         ("large", "answered"),
     ]
+
+
+@pytest.mark.parametrize("recovery", ["continue", "restart"])
+async def test_who_is_tried_again_after_others_delivered_goes_on_from_their_words(
+    endpoint: Any, recovery: str
+) -> None:
+    retry = RetrySettings(base_s=0.01, before_fallback="never")
+    e = await endpoint(breaker=NEVER, retry=retry, policies={"single": Single(recovery=recovery)})
+    e.upstreams["large"].behave(["server_error", "ok"])
+    e.upstreams["small"].behave("reset_mid_stream")
+    reply = await e.chat("one two three four", stream=True)
+    assert reply.events[-1] == "[DONE]"
+    assert [name for name, _ in await asks_of(e, reply)] == ["large", "small", "large"]
+    last = e.upstreams["large"].bodies[-1]["messages"]
+    assert [m["role"] for m in last] == (
+        ["user", "assistant", "user"] if recovery == "continue" else ["user"]
+    )
+    assert ("begins anew" in reply.text) == (recovery == "restart")
+
+
+async def test_a_policy_that_stops_at_a_broken_answer_is_not_made_to_go_on(endpoint: Any) -> None:
+    e = await endpoint(
+        breaker=NEVER, retry=RetrySettings(base_s=0.01), policies={"single": Single(recovery="stop")}
+    )
+    e.upstreams["large"].behave("server_error")
+    e.upstreams["small"].behave("reset_mid_stream")
+    reply = await e.chat("one two three four", stream=True)
+    assert "error" in reply.events[-1]
+    assert [name for name, _ in await asks_of(e, reply)] == ["large", "small"]

@@ -56,7 +56,7 @@ class LiveAsk:
         continues: another ask's text that it goes on from; "" = it begins anew after a part of another.
         propensity: of an exploring policy's choice.
         verdict: what its program answers under the tests that the question gives, where they were run.
-        repeats: number of the ask that failed, which this one tries again.
+        taken_back: whether it failed, and its candidate is asked again before the policy hears of it.
         tries: how often its candidate was asked the same, this time included.
         due_at: ``time.perf_counter()`` before which it is not sent.
         span_id: of its span, where it is traced.
@@ -85,7 +85,7 @@ class LiveAsk:
     completion: Completion | None = None
     error: BackendError | None = None
     verdict: tuple[str | None, str] | None = None
-    repeats: int | None = None
+    taken_back: bool = False
     tries: int = 1
     due_at: float | None = None
     span_id: int | None = None
@@ -273,7 +273,7 @@ class Course:
             return self.situation
         elapsed_s = time.perf_counter() - self.started_at
         situation, calls = self.situation, len(self.asks)
-        if repeats := sum(ask.repeats is not None for ask in self.asks):
+        if repeats := sum(ask.taken_back for ask in self.asks):
             # Of an ask that is tried again it hears once, so that what it may still ask is less instead.
             calls -= repeats
             if (most := situation.goals.max_calls) is not None:

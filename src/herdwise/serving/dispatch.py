@@ -151,7 +151,7 @@ class Dispatcher:
             elif isinstance(step, Cancel):
                 await self._close(course.asks[number] for number in step.asks)
                 course.note_cut_off()
-            elif step.answer is not None or not self._retried(course):
+            elif step.answer is not None or not self._retried(course, policy):
                 await self._finish(course, step, deliver)
                 return
         raise HerdwiseError(f"policy {course.policy!r} did not finish within {_MOST_STEPS} steps.")
@@ -168,11 +168,24 @@ class Dispatcher:
         await self._finish(course, step, deliver)
         return True
 
-    def _retried(self, course: Course) -> bool:
+    def _retried(self, course: Course, policy: Policy) -> bool:
         """The policy knows of nobody else: whether somebody who failed is asked again."""
-        if not course.failures or self._refusal(course, 1, count_usd=True) is not None:
+        failures = course.failures
+        if not failures or self._refusal(course, 1, count_usd=True) is not None:
             return False
-        return when_nobody_is_left(course, self._service.settings.retry, time.perf_counter()) is not None
+        chosen = when_nobody_is_left(course, self._service.settings.retry, time.perf_counter())
+        if chosen is None:
+            return False
+        # The policy forgets the failure, and says how its candidate is to be asked, if at all.
+        ask, due_at = chosen
+        ask.taken_back, course.failures = True, [one for one in failures if one.ask != ask.number]
+        step = policy.step(course.now())
+        if not isinstance(step, Ask) or step.candidates != (ask.position,):
+            ask.taken_back, course.failures = False, failures
+            return False
+        self._prepare(course, step)
+        course.asks[-1].tries, course.asks[-1].due_at = ask.tries + 1, due_at
+        return True
 
     def _refusal(self, course: Course, more: int, *, count_usd: bool) -> str | None:
         """Why the request's limits let nobody else be asked; None = they do."""

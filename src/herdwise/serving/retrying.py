@@ -60,33 +60,33 @@ def before_fallback(course: Course, ask: LiveAsk, settings: RetrySettings, now: 
         return None
     if isinstance(error, TimeoutError_):
         return None  # as much patience as the config has was shown
+    if course.delivered is not None and ask.continues not in {"", course.delivered_text()}:
+        return None  # meanwhile a rival began to answer: it would say the same again
     if when == "broken" and (not isinstance(error, ConnectError) or isinstance(error, UnreachableError)):
         return None
     due_at = _due_at(course, ask, settings, now)
     return None if due_at is None else _again(course, ask, due_at)
 
 
-def when_nobody_is_left(course: Course, settings: RetrySettings, now: float) -> LiveAsk | None:
-    """The ask that repeats the failed one which may be repeated soonest; None = none may be.
+def when_nobody_is_left(course: Course, settings: RetrySettings, now: float) -> tuple[LiveAsk, float] | None:
+    """The failed ask whose candidate may be asked again soonest, and when; None = nobody may.
 
-    Its failure is taken back, so that the policy waits for it.
+    What to ask it for is the policy's to say, as text may have been delivered by others since.
     """
     if not settings.retries or any(ask.status == "open" for ask in course.asks):
         return None
-    repeated = {ask.repeats for ask in course.asks}
     due = [
         # Who was waited for in vain comes after those who were quick to fail.
-        (isinstance(ask.error, TimeoutError_), due_at, ask)
+        (isinstance(ask.error, TimeoutError_), due_at, ask.number)
         for ask in course.asks
         if ask.status == "failed"
-        and ask.number not in repeated
+        and not ask.taken_back
         and (due_at := _due_at(course, ask, settings, now)) is not None
     ]
     if not due:
         return None
-    _, due_at, ask = min(due, key=lambda one: one[:2])
-    course.failures = [failure for failure in course.failures if failure.ask != ask.number]
-    return _again(course, ask, due_at)
+    _, due_at, number = min(due)
+    return course.asks[number], due_at
 
 
 def may_pass(error: BackendError) -> bool:
@@ -116,6 +116,7 @@ def _due_at(course: Course, ask: LiveAsk, settings: RetrySettings, now: float) -
 
 
 def _again(course: Course, ask: LiveAsk, due_at: float) -> LiveAsk:
+    ask.taken_back = True
     again = LiveAsk(
         number=len(course.asks),
         position=ask.position,
@@ -124,7 +125,6 @@ def _again(course: Course, ask: LiveAsk, due_at: float) -> LiveAsk:
         deliver=ask.deliver,
         continues=ask.continues,
         propensity=ask.propensity,
-        repeats=ask.number,
         tries=ask.tries + 1,
         due_at=due_at,
     )
