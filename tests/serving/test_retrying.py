@@ -141,12 +141,18 @@ async def test_what_will_not_pass_is_not_tried_again(endpoint: Any, behaviour: s
     assert reply.headers["x-herdwise-attempts"] == "1"
 
 
-async def test_an_ask_of_which_the_client_has_a_word_is_not_tried_again(endpoint: Any) -> None:
+async def test_what_the_client_has_is_never_said_again_but_gone_on_with(endpoint: Any) -> None:
     e = await endpoint(candidates=ALONE, breaker=NEVER, retry=RetrySettings(retries=3, base_s=0.01))
     e.upstreams["only"].behave(["reset_mid_stream", "ok"])
     reply = await e.chat("one two three four", stream=True)
-    assert "error" in reply.events[-1]
-    assert len(e.upstreams["only"].bodies) == 1
+    assert reply.events[-1] == "[DONE]"
+    _, second = e.upstreams["only"].bodies
+    assert [m["role"] for m in second["messages"]] == ["user", "assistant", "user"]
+    assert reply.text.startswith(second["messages"][1]["content"])
+    assert len({event["id"] for event in reply.events[:-1]}) == 1
+    e.upstreams["only"].behave(["reset_mid_stream", "ok"])
+    named = await e.chat("one two three four", model="only", stream=True)
+    assert "error" in named.events[-1]  # who asks for one candidate gets its words alone, in one piece
 
 
 async def test_the_error_lists_every_try_and_limits_on_calls_count_them(endpoint: Any) -> None:

@@ -46,13 +46,17 @@ class Answer:
     alike: tuple[float, ...] = ()
 
 
+#: In place of a failure's candidate that may be asked again.
+NOBODY = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """One ask that failed.
 
     Args:
         ask: the ask's number.
-        candidate: position in the herd.
+        candidate: position in the herd, or NOBODY.
         kind: the error's ``kind`` (see core.errors), or why an answer is none: "refused", "empty",
             "unreadable", "malformed", "truncated".
         message: for people.

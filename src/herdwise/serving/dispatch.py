@@ -15,7 +15,7 @@ from typing import Any
 
 from herdwise.core.completion import Chunk
 from herdwise.core.errors import HerdwiseError
-from herdwise.routing.base import Ask, Cancel, Finish, Policy, Wait
+from herdwise.routing.base import NOBODY, Ask, Cancel, Finish, Policy, Wait
 from herdwise.routing.single import Single
 from herdwise.serving.agreeing import Agreeing, tested
 from herdwise.serving.asking import ClientGoneError, run_ask
@@ -178,9 +178,16 @@ class Dispatcher:
             return False
         # The policy forgets the failure, and says how its candidate is to be asked, if at all.
         ask, due_at = chosen
-        ask.taken_back, course.failures = True, [one for one in failures if one.ask != ask.number]
+        # What was delivered of it stands: it is gone on with, or begun anew with a word to the client.
+        course.failures = [
+            replace(one, candidate=NOBODY) if one.ask == ask.number else one
+            for one in failures
+            if one.ask != ask.number or one.delivered
+        ]
+        ask.taken_back = True
         step = policy.step(course.now())
-        if not isinstance(step, Ask) or step.candidates != (ask.position,):
+        goes_on = isinstance(step, Ask) and (course.delivered is None or step.continue_from is not None)
+        if not isinstance(step, Ask) or step.candidates != (ask.position,) or not goes_on:
             ask.taken_back, course.failures = False, failures
             return False
         self._prepare(course, step)

@@ -56,7 +56,7 @@ def before_fallback(course: Course, ask: LiveAsk, settings: RetrySettings, now: 
         now: ``time.perf_counter()``.
     """
     error, when = ask.error, settings.before_fallback
-    if when == "never" or error is None:
+    if when == "never" or error is None or ask.delivered:
         return None
     if isinstance(error, TimeoutError_):
         return None  # as much patience as the config has was shown
@@ -104,7 +104,7 @@ def may_pass(error: BackendError) -> bool:
 def _due_at(course: Course, ask: LiveAsk, settings: RetrySettings, now: float) -> float | None:
     """When an ask that failed may be repeated; None = never."""
     error = ask.error
-    if error is None or ask.delivered or ask.tries > settings.retries or not may_pass(error):
+    if error is None or ask.tries > settings.retries or not may_pass(error):
         return None
     wait_s = settings.base_s * 2.0 ** (ask.tries - 1)
     if error.retry_after_s is not None and error.retry_after_s > settings.max_wait_s:
