@@ -34,6 +34,8 @@ _DIRECT = Direct()
 _COMMENT = b": consulting\n\n"
 #: What clients are told whose answers take longer than a process that ends may wait for them.
 ENDING = wire_error("the endpoint is about to end; ask again.", status=503, code="draining")
+#: Seconds from which on somebody looks whether the client is still there.
+_UNWATCHED_S = 0.05
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -70,7 +72,12 @@ class Exchange:
     async def run(self, receive: Receive) -> None:
         """Carry out, reply and record; a client that goes away ends all of it, as does the process's end."""
         task = asyncio.current_task()
-        watch = asyncio.create_task(self._until_gone(receive, task))
+        watching: list[asyncio.Task[None]] = []
+        # What is answered at once needs no watching, which takes a task of its own.
+        later = asyncio.get_running_loop().call_later(
+            _UNWATCHED_S,
+            lambda: watching.append(asyncio.create_task(self._until_gone(receive, task))),
+        )
         try:
             await self._run()
         except asyncio.CancelledError:
@@ -83,7 +90,9 @@ class Exchange:
         except ClientGoneError:
             pass  # the course says so, and is recorded
         finally:
-            watch.cancel()
+            later.cancel()
+            for watch in watching:
+                watch.cancel()
 
     async def _until_gone(self, receive: Receive, task: asyncio.Task[Any] | None) -> None:
         while (await receive())["type"] != "http.disconnect":
