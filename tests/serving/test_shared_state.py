@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -359,6 +361,39 @@ async def test_two_gateways_on_one_postgres_and_one_redis_keep_one_budget_exactl
     async with asyncio.timeout(10):
         while (await first.chat(headers=key)).status != 401:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
+
+
+WRITER = """
+import asyncio, sys, time
+from herdwise.core.candidate import Candidate, Herd
+from herdwise.serving.ledger import Ledger
+from herdwise.serving.records import DecisionRecord, FeedbackRecord
+
+async def main():
+    ledger = Ledger(sys.argv[1], flush_s=0.01)
+    ledger.start(Herd([Candidate("a"), Candidate("b")]))
+    for i in range(40):
+        name = f"{sys.argv[2]}-{i}"
+        ledger.record(DecisionRecord(name, time.time(), "auto", "single", "router", "answered"))
+        await ledger.feedback(FeedbackRecord(name, time.time(), 1.0))
+    ledger.close()
+
+asyncio.run(main())
+"""
+
+
+def test_several_processes_write_one_sqlite_ledger_and_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    open_engine(str(path), create=True).dispose()
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(n)]) for n in range(3)]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    with sqlite3.connect(path) as connection:
+        counts = connection.execute(
+            "select (select count(*) from decisions), (select count(*) from feedback)"
+        ).fetchone()
+        assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+    connection.close()
+    assert counts == (120, 120)
 
 
 def test_a_key_made_elsewhere_is_found(tmp_path: Path) -> None:
