@@ -21,10 +21,11 @@ from herdwise.core.candidate import Candidate, Herd
 from herdwise.routing.declared import DeclaredRouter
 from herdwise.routing.single import Single
 from herdwise.serving.admission import ANYBODY
-from herdwise.serving.cache import Cache, CacheStores, cached_course
+from herdwise.serving.cache import Cache, cached_course
 from herdwise.serving.cache_answer import CachedAnswer, as_chunks
 from herdwise.serving.cache_key import alike_key, request_key
 from herdwise.serving.cache_store import CacheSettings, Kind
+from herdwise.serving.cache_stores import CacheStores
 from herdwise.serving.metrics import Metrics
 from herdwise.serving.service import Service, Settings
 from herdwise.serving.wire.openai_chat import ChatRequest, chat_request

@@ -1,0 +1,77 @@
+"""All that the cache keeps in one process, or reaches in Redis, whatever service is served."""
+
+from __future__ import annotations
+
+from herdwise.encoding.base import Encoder
+from herdwise.serving.cache_similar import SimilarQuestions
+from herdwise.serving.cache_store import CacheSettings, MemoryStore, Store
+from herdwise.serving.metrics import Counter, Metrics
+
+
+class CacheStores:
+    """What is kept. Lives through reloads; belongs to one event loop.
+
+    Args:
+        settings: the first.
+        url: Redis or Valkey that holds the answers; None = this process's memory does.
+        metrics: gets the cache's numbers.
+    """
+
+    def __init__(self, settings: CacheSettings, url: str | None, metrics: Metrics) -> None:
+        self._url = url
+        self._memory = MemoryStore(settings.max_entries, settings.max_bytes, self._dropped)
+        self._redis: Store | None = None
+        self.similar: SimilarQuestions | None = None
+        self.lookups: Counter = metrics.counter(
+            "herdwise_cache_lookups_total",
+            "Requests by what the cache had: hit, similar, miss, or bypass where it was not asked.",
+            ("outcome",),
+        )
+        metrics.gauge(
+            "herdwise_cache_entries", "Answers kept in memory.", (), lambda: {(): len(self._memory)}
+        )
+        metrics.gauge(
+            "herdwise_cache_bytes", "What they take, roughly.", (), lambda: {(): self._memory.n_bytes}
+        )
+
+    def store(self, settings: CacheSettings) -> Store:
+        """Where answers are kept by these settings.
+
+        Raises:
+            MissingExtraError, ConfigError: when Redis cannot be used.
+        """
+        self._memory.limit(settings.max_entries, settings.max_bytes)
+        if self._url is None:
+            return self._memory
+        if self._redis is None:
+            from herdwise.serving.cache_redis import RedisStore
+
+            self._redis = RedisStore(self._url)
+        return self._redis
+
+    def questions(self, encoder: Encoder, most: int) -> SimilarQuestions:
+        """The index of questions by this encoder; another encoder begins a new one."""
+        if self.similar is None or self.similar.encoder is not encoder:
+            self.similar = SimilarQuestions(encoder, most)
+        return self.similar
+
+    async def clear(self) -> None:
+        """Forget everything."""
+        self.forget()
+        if self._redis is not None:
+            await self._redis.clear()
+
+    def forget(self) -> None:
+        """Forget what this process keeps."""
+        self._memory.forget()
+        if self.similar is not None:
+            self.similar.clear()
+
+    async def close(self) -> None:
+        """Give back connections."""
+        if self._redis is not None:
+            await self._redis.close()
+
+    def _dropped(self, key: bytes) -> None:
+        if self.similar is not None:
+            self.similar.drop(key)
