@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,21 @@ import pytest
 
 from herdwise.backends.nano.folder import read_model
 from herdwise.backends.nano.model import NanoModel
+from herdwise.core.errors import MissingExtraError
 from herdwise.experts.gguf_file import write_gguf
-
-gguf: Any = pytest.importorskip("gguf", reason="the extra `train` (gguf) is not installed")
 
 
 @pytest.fixture(scope="module")
-def written(nano_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def gguf() -> Any:
+    return pytest.importorskip("gguf", reason="the extra `train` (gguf) is not installed")
+
+
+@pytest.fixture(scope="module")
+def written(gguf: Any, nano_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_gguf(nano_folder, tmp_path_factory.mktemp("gguf") / "model.gguf", dtype="float32")
 
 
-def test_the_file_states_shape_alphabet_and_template(nano_folder: Path, written: Path) -> None:
+def test_the_file_states_shape_alphabet_and_template(gguf: Any, nano_folder: Path, written: Path) -> None:
     config = read_model(nano_folder)[0]
     fields = gguf.GGUFReader(written).fields
     stated = {name: fields[name].contents() for name in fields}
@@ -35,7 +40,7 @@ def test_the_file_states_shape_alphabet_and_template(nano_folder: Path, written:
     assert not list(written.parent.glob("*.part"))
 
 
-def test_every_weight_is_in_the_file(nano_folder: Path, written: Path) -> None:
+def test_every_weight_is_in_the_file(gguf: Any, nano_folder: Path, written: Path) -> None:
     config, tensors = read_model(nano_folder)
     stored = gguf.GGUFReader(written).tensors
     assert sum(int(tensor.n_elements) for tensor in stored) == config.n_params
@@ -44,6 +49,15 @@ def test_every_weight_is_in_the_file(nano_folder: Path, written: Path) -> None:
     q = tensors["model.layers.0.self_attn.q_proj.weight"]
     # Rows of a head: 0 and 4, which Hugging Face turns against each other, stand side by side.
     assert (found["blk.0.attn_q.weight"][:2] == q[[0, config.head_dim // 2]]).all()
+
+
+def test_without_the_package_its_extra_is_named(
+    nano_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(MissingExtraError, match=r"herdwise\[train\]"):
+        write_gguf(nano_folder, tmp_path / "model.gguf")
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_reader_of_gguf_says_what_the_model_says(nano_folder: Path, written: Path) -> None:

@@ -1,4 +1,4 @@
-"""``herdwise experts finetune``, ``merge`` and ``quantise``: from examples to a model folder."""
+"""``herdwise experts finetune``, ``merge``, ``quantise``, ``gguf``: from examples to a model."""
 
 from __future__ import annotations
 
@@ -144,3 +144,23 @@ def register(group: typer.Typer) -> None:
         )
         if report.same_answers is not None:
             console.show(f"{100 * report.same_answers:.1f}% of {report.n_prompts} answers are the same.")
+
+    @group.command()
+    def gguf(
+        model: Path = typer.Argument(..., help="Model folder."),
+        out: Path = typer.Option(..., "--out", help="The GGUF file."),
+        dtype: str = typer.Option("float16", "--dtype", help="Of the matrices: float16 or float32."),
+        as_json: Json = False,
+    ) -> None:
+        """Write a nano model as a GGUF file, for llama.cpp and its like. Needs the package gguf."""
+        from herdwise.core.errors import ConfigError
+        from herdwise.experts.gguf_file import write_gguf
+
+        if dtype not in {"float16", "float32"}:
+            raise ConfigError(f"--dtype {dtype!r} is not known.", remedy="It is float16 or float32.")
+        path = write_gguf(model, out, dtype=dtype)  # type: ignore[arg-type]
+        told = {"file": str(path), "bytes": path.stat().st_size}
+        if as_json:
+            console.emit_json(told)
+            return
+        console.show(f"{told['bytes']:,} bytes -> {path}")
