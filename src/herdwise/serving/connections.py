@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import resource
 from collections.abc import Iterable
 from typing import Any
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 MOST_HEAD_BYTES = 64 * 1024
 #: Systems start programs with 1,024, as some of them cannot count further.
 _OPEN_FILES = 2**16
+_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _TOO_MANY = (
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
 )
@@ -35,6 +37,8 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See ``asyncio.Protocol``."""
+        if b"pgrade:" in data and _is_over(self.cycle):
+            data = _staying(data)
         super().data_received(data)
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and (cycle.more_body or not cycle.response_complete):
@@ -44,6 +48,19 @@ class Protocol(HttpToolsProtocol):
         if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
             self.transport.write(_TOO_LONG)
             self.transport.close()
+
+
+def _is_over(cycle: RequestResponseCycle | None) -> bool:
+    return cycle is None or (cycle.response_complete and not cycle.more_body)
+
+
+def _staying(data: bytes) -> bytes:
+    """A request without its wish for another protocol, which is ours to ignore (RFC 9110, 7.8).
+
+    The parser below takes it for a fact and drops the body; Java's clients, for one, always wish for HTTP/2.
+    """
+    head, end, body = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"\r\nx-upgrade:", head) + end + body if end else data
 
 
 def raise_open_files() -> None:

@@ -20,9 +20,9 @@ Headers = Sequence[tuple[bytes, bytes]]
 #: Names that nobody can make public DNS resolve to this machine (RFC 6761; ICANN resolution 2024.07.29.06).
 _LOCAL_NAMES = (".localhost", ".internal")
 #: What it takes in no encoding but as it is: a small body could unpack to a huge one.
-_PLAIN = frozenset({b"", b"identity"})
+_PLAIN = frozenset({b"", b"identity", b"chunked"})
 _USUAL = frozenset({b"127.0.0.1", b"localhost"})
-_WATCHED = frozenset({b"host", b"origin", b"content-encoding"})
+_WATCHED = frozenset({b"host", b"origin", b"content-encoding", b"transfer-encoding"})
 _METHODS = b"GET, POST, PATCH, DELETE"
 _PREFLIGHT_S = b"600"
 
@@ -154,7 +154,7 @@ def _told(origin: bytes) -> list[tuple[bytes, bytes]]:
 
 def _packed() -> RequestError:
     return RequestError(
-        "bodies are taken without content-encoding only.",
+        "bodies are taken unpacked only, whether whole or chunked.",
         status=415,
         code="unsupported_content_encoding",
         remedy="Send it as it is.",

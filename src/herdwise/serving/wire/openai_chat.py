@@ -19,6 +19,7 @@ from herdwise.serving.service import Service
 from herdwise.serving.wire.flags import take_message_flags
 from herdwise.serving.wire.goals import Prefer, RequestGoals, merged, read_goals, read_headers
 from herdwise.serving.wire.model_names import read_model
+from herdwise.transport.content import MOST_DEPTH, too_deep
 
 #: A last user message shorter than this ("commit it", "why?") says too little to be routed on alone:
 #: earlier user messages are put before it, the nearest first, until ``CONTEXT_CHARS`` are reached.
@@ -147,11 +148,18 @@ def decode(raw: bytes) -> Any:
         RequestError: 400, when it is not JSON.
     """
     try:
-        return msgspec.json.decode(raw)
+        value = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RequestError(f"the body is not JSON: {error}.", code="invalid_json") from None
     except RecursionError:
-        raise RequestError("the body is nested too deeply.", code="invalid_json") from None
+        raise _nested() from None
+    if too_deep(value, len(raw)):
+        raise _nested()
+    return value
+
+
+def _nested() -> RequestError:
+    return RequestError(f"the body is nested more than {MOST_DEPTH} deep.", code="invalid_json")
 
 
 def json_object(raw: bytes) -> dict[str, Any]:
