@@ -189,6 +189,12 @@ async def test_a_folder_put_right_is_loaded_without_a_restart(nano_folder: Path,
     assert (await late.complete(body())).text
 
 
+async def test_a_probe_lists_the_name_that_a_config_looks_for(nano_folder: Path, backend: Embedded) -> None:
+    assert (await backend.probe()).models == ("babbler",)
+    named = Embedded("x", "nano/dates")
+    assert named.model == "nano/dates"
+
+
 def test_it_wants_a_model_or_a_folder_and_not_both(nano_folder: Path) -> None:
     with pytest.raises(ConfigError, match="either `model` or"):
         Embedded("x")

@@ -62,7 +62,7 @@ class Embedded(Backend):
             )
         self.candidate = candidate
         self.folder = Path(folder) if folder is not None else _shipped(candidate, str(model))
-        self.model = model or self.folder.name
+        self.model = model or candidate
         self._limit = ConcurrencyLimit(candidate, max_concurrency=max_concurrency, max_queue=max_queue)
         self._threads = max_concurrency
         self._pool: ThreadPoolExecutor | None = None

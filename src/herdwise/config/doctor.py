@@ -132,8 +132,8 @@ def _reach(node: CandidateNode, health: Health) -> list[Finding]:
             "reachable",
             "fail",
             health.detail,
-            "Mend its `options`."
-            if node.backend == "recorded"
+            "Mend its `model` or `options`."
+            if node.backend in {"recorded", "embedded"}
             else "Start its server, or mend its base_url or api_key.",
             upstream=True,
         )
