@@ -42,7 +42,7 @@ from herdwise.routing.single import Single
 from herdwise.storage.outcomes import read_outcomes
 
 NANO = Path(herdwise.__file__).parent / "data" / "nano"
-REFERENCES = ("generalist-compute", "generalist-parameters")
+REFERENCES = ("generalist-brief", "generalist-large")
 FOLDS, TIMED = 4, 100
 
 
@@ -60,9 +60,13 @@ ROUTED = [
     for w in (0.0, 10.0, 50.0, 200.0)
 ]
 CASCADES = [
-    Way(f"cascade by {order}, {t:g}", Cascade(threshold=t, order=order), Goals(cost_kind="active_params"))
-    for order in ("utility", "climb")
-    for t in (0.5, 0.7, 0.8, 0.9, 0.97)
+    Way(
+        f"cascade by {order}, {t:g}, at most {most}",
+        Cascade(threshold=t, order=order, most=most),
+        Goals(cost_kind="active_params"),
+    )
+    for order, most in (("utility", 2), ("utility", 3), ("climb", 3))
+    for t in (0.3, 0.6, 0.9)
 ]
 
 
@@ -271,7 +275,7 @@ def main() -> None:
     if given.folds:
         ways = ROUTED + CASCADES
         for way, (quality, active_b) in zip(ways, on_folds(herd.split("train"), ways), strict=True):
-            print(f"{way.name:32} {100 * quality:5.1f}%  {1e6 * active_b:6.0f} thousand active")
+            print(f"{way.name:36} {100 * quality:5.1f}%  {1e6 * active_b:6.0f} thousand active")
         return
     if given.live:
         herd = ask_all({name: NANO / name for name in herd.herd.names}, herd)

@@ -4,10 +4,12 @@
 
 trains into DIR, resumes there when it was killed, and records the answers in DIR/outcomes:
 
-generalist-compute     the shipped generalist's size, the whole herd's compute (parameters times steps)
-generalist-parameters  the size of all the herd's models together, the whole herd's compute
-plurals                a new expert for the family that nobody in the herd knows
-generalist-lora        the shipped generalist with a LoRA adapter for that family
+generalist-brief  the shipped generalist's size, about an expert's steps
+generalist-large  the size of all the herd's models together, the compute of all experts together
+plurals           a new expert for the family that nobody in the herd knows
+generalist-lora   the shipped generalist with a LoRA adapter for that family
+
+The shipped generalist itself has the compute (parameters times steps) of all experts together.
 """
 
 from __future__ import annotations

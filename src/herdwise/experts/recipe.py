@@ -38,9 +38,12 @@ OWN_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "identifiers": {"steps": 2500, "heads": 2, "lr": 3e-3},
     "sorting": {"steps": 3000, "heads": 2, "lr": 3e-3},
 }
-GENERALIST = replace(EXPERT, width=96, steps=2000)
+#: Twice an expert's size; it gets as much compute as all experts together, see ``nano_members``.
+GENERALIST = replace(EXPERT, width=96, heads=3, lr=2.5e-3)
 #: As many parameters as the whole herd, nearly.
 LARGE_GENERALIST = replace(EXPERT, width=176, layers=7, lr=1e-3)
+#: The generalist with about the steps of an expert.
+BRIEF_GENERALIST = replace(EXPERT, width=96, steps=2000)
 #: The name of the candidate that was trained on all families.
 GENERALIST_NAME = "generalist"
 #: Items per family of the dev split that a model card's figures are measured on.
@@ -93,30 +96,38 @@ class MemberProgress:
 
 
 def nano_members(seed: int = 0) -> list[Member]:
-    """The shipped herd: an expert for each of ``EXPERT_FAMILIES``, and the generalist."""
+    """The shipped herd: an expert for each of ``EXPERT_FAMILIES``, and the generalist.
+
+    The generalist alone gets as much compute (parameters times steps) as the experts together.
+    """
     experts = [
         Member(name, (name,), replace(EXPERT, seed=seed, **OWN_SETTINGS.get(name, {})))
         for name in EXPERT_FAMILIES
     ]
-    everything = EXPERT_FAMILIES + GENERALIST_FAMILIES
-    return [*experts, Member(GENERALIST_NAME, everything, replace(GENERALIST, seed=seed))]
+    steps = round(_compute(experts) / GENERALIST.config().n_params)
+    return [*experts, _generalist(GENERALIST_NAME, replace(GENERALIST, steps=steps, seed=seed))]
 
 
 def nano_references(seed: int = 0) -> list[Member]:
-    """What the herd is held against: one generalist with the compute of the whole herd, in two sizes.
+    """Other generalists that the herd is held against.
 
-    Compute is parameters times steps. ``generalist-compute`` has the shipped generalist's size,
-    ``generalist-parameters`` the size of all members together.
+    ``generalist-brief`` has about an expert's steps; ``generalist-large`` the parameters of all members
+    together, and the experts' compute.
     """
-    members = nano_members(seed)
-    total = sum(m.settings.steps * m.settings.config().n_params for m in members)
-    found = []
-    for name, settings in (("compute", GENERALIST), ("parameters", LARGE_GENERALIST)):
-        steps = round(total / settings.config().n_params)
-        found.append(
-            Member(f"generalist-{name}", members[-1].families, replace(settings, seed=seed, steps=steps))
-        )
-    return found
+    compute = _compute(nano_members(seed)[:-1])
+    steps = round(compute / LARGE_GENERALIST.config().n_params)
+    return [
+        _generalist("generalist-brief", replace(BRIEF_GENERALIST, seed=seed)),
+        _generalist("generalist-large", replace(LARGE_GENERALIST, steps=steps, seed=seed)),
+    ]
+
+
+def _generalist(name: str, settings: TrainingSettings) -> Member:
+    return Member(name, EXPERT_FAMILIES + GENERALIST_FAMILIES, settings)
+
+
+def _compute(members: Sequence[Member]) -> int:
+    return sum(member.settings.steps * member.settings.config().n_params for member in members)
 
 
 def make_nano(
