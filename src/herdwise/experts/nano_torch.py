@@ -229,7 +229,9 @@ def best_precision(device: str) -> Literal["float32", "bfloat16"]:
     whole step; processors without it take longer than for float32. Answers are as right (docs/experiments).
     """
     torch = torch_module()
-    able = device == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    # Not a public name: a torch without it gets what is right everywhere.
+    told = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    able = device == "cpu" and told is not None and told()
     return "bfloat16" if able else "float32"
 
 
