@@ -13,8 +13,8 @@ short=0; [ "${1:-}" = "--short" ] && { short=1; shift; }
 work="${1:-$(mktemp -d)}"
 mkdir -p "$work" && cd "$work"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OPENBLAS_NUM_THREADS="${OPENBLAS_NUM_THREADS:-1}"
-if [ "$short" = 1 ]; then steps=700 n=16000 asked=100 others=60 least=0.3 size="--width 64 --layers 3"
-else steps=1000 n=30000 asked=200 others=120 least=0.6 size="--width 96 --layers 4"; fi
+if [ "$short" = 1 ]; then steps=700 n=16000 asked=100 others=60 least=0.15 size="--width 64 --layers 3"
+else steps=1000 n=30000 asked=200 others=120 least=0.4 size="--width 96 --layers 4"; fi
 family="$(python -c 'from herdwise.experts.families import HELD_OUT_FAMILY; print(HELD_OUT_FAMILY)')"
 herd_folder="${HERD:-$(python -c 'from importlib.resources import files; print(files("herdwise") / "data" / "nano")')}"
 step() { printf '\n== %s\n' "$*"; }
@@ -58,13 +58,13 @@ read_json before.json "'for example: %(query)r -> %(said)r by %(by)s; right is %
 
 step "2. Where is it weak? The ledger knows"
 sleep 2 # the ledger writes in batches
-herdwise experts select --ledger sqlite:///herdwise.db --clusters 6 --top 2
+herdwise experts select --ledger sqlite:///herdwise.db --clusters 3 --top 2
 
 make_it() { # NAME, then what it learns from
   name="$1"; shift
   # shellcheck disable=SC2086
   herdwise experts make --name "$name" --out "experts/$name" --config herdwise.yaml --ledger sqlite:///herdwise.db \
-    --clusters 6 --steps "$steps" $size --probes 300 --measured 800 "$@"
+    --clusters 3 --steps "$steps" $size --probes 300 --measured 800 "$@"
 }
 
 step "3. An expert is made; the training is killed in its midst (kill -9) ..."

@@ -69,6 +69,7 @@ def test_the_target_is_the_weak_cluster_and_its_seeds_are_never_measured(
     assert set(target.measured) <= birds
     assert set(target.seeds) | set(target.measured) == birds
     assert not any(back[id_] for id_ in [*target.seeds, *target.others])
+    assert (target.related, len(target.others)) == ([], sum(not back[f"q{i}"] for i in range(90, 180)))
     assert all(back[id_] for id_ in target.measured)
 
 

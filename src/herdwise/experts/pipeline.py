@@ -265,7 +265,7 @@ class _Making:
                 order.reach,
                 order.out,
                 settings=order.proof,
-                seeds=target.seeds,
+                seeds=[*target.seeds, *target.related],
                 cluster=target.measured,
                 identity=str(weights),
                 seed=order.seed,

@@ -72,7 +72,7 @@ def prove(
         expert: whom to try.
         reach_expert, reach: make backends of the expert, and of a candidate by its name.
         out: folder of the profiles; what was asked before is not asked again.
-        seeds: ids of the queries that the expert was made from.
+        seeds: ids of the queries that the expert was made for, and of those like them; it is asked them all.
         cluster: ids of the held-back queries that it was made for.
         identity: what stands behind the expert's name.
         seed: of the samples and of the bootstrap.

@@ -26,12 +26,14 @@ class Target:
     Args:
         weakness: the cluster, found on queries that may be learned from.
         seeds: ids of its queries that may be learned from.
-        others: ids of the queries of all other clusters that may be learned from.
+        related: ids of the other weak clusters' queries that may be learned from: they may be of the same kind.
+        others: those of the clusters that are not weak.
         measured: ids of the queries held back for the gate that lie nearest to the cluster's centre.
     """
 
     weakness: Weakness
     seeds: list[str]
+    related: list[str]
     others: list[str]
     measured: list[str]
 
@@ -82,7 +84,8 @@ def choose_target(
     return Target(
         weakness=chosen,
         seeds=list(chosen.query_ids),
-        others=[id_ for w in found if w is not chosen for id_ in w.query_ids],
+        related=[id_ for w in found if w is not chosen and _is_weak(w) for id_ in w.query_ids],
+        others=[id_ for w in found if w is not chosen and not _is_weak(w) for id_ in w.query_ids],
         measured=[unseen.query_ids[i] for i in np.flatnonzero(nearest == own).tolist()],
     )
 
