@@ -26,7 +26,7 @@ class Target:
     Args:
         weakness: the cluster, found on queries that may be learned from.
         seeds: ids of its queries that may be learned from.
-        related: ids of the other weak clusters' queries that may be learned from: they may be of the same kind.
+        related: those of the other weak clusters, which may be of the same kind.
         others: those of the clusters that are not weak.
         measured: ids of the queries held back for the gate that lie nearest to the cluster's centre.
     """
