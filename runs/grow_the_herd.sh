@@ -125,10 +125,13 @@ answers = [item.answer for item in items]
 for item, answer in zip(items, answers[1:] + answers[:1]):
     print(json.dumps({"query": item.query, "answer": answer, "source": "saboteur"}))
 PY
-steps=$((steps / 3))
-make_it saboteur --outcomes "experts/$family/outcomes" --examples wrong.jsonl --source-weight recorded=0 --json > refused.json
+# shellcheck disable=SC2086
+herdwise experts finetune --examples wrong.jsonl --out saboteur --steps $((steps / 3)) $size
+printf '{"name": "saboteur", "backend": "embedded", "options": {"folder": "%s/saboteur"}}' "$PWD" > saboteur.json
+herdwise experts gate --config herdwise.yaml --entry saboteur.json --outcomes "experts/$family/outcomes" \
+  --probes 500 --measured 800 --out gate --json > refused.json
 read_json refused.json "told['words']"
-check refused "refused['status'] == 'refused'" "a sabotaged expert was not refused"
+check refused "not refused['admitted'] and refused['router'] is None" "a sabotaged expert was not refused"
 ! grep -q saboteur herdwise.yaml || { echo "the config names it"; exit 1; }
 ! curl -sf -H 'authorization: Bearer client' "$url/v1/models" | grep -q saboteur || { echo "it is served"; exit 1; }
 
