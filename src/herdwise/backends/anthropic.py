@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from herdwise.backends.anthropic_reply import MessageStream, to_completion
 from herdwise.backends.anthropic_request import Reasoning, to_messages
-from herdwise.backends.base import Health, translating
+from herdwise.backends.base import Health, reading, translating
 from herdwise.backends.chat_shape import read_chunk, read_completion
 from herdwise.backends.http import HttpBackend
 from herdwise.core.completion import Chunk, Completion
@@ -85,7 +85,9 @@ class Anthropic(HttpBackend):
             latency_s = time.perf_counter() - started
         if "error" in answer:
             raise from_error_object(answer, self.candidate, self._secrets)
-        return read_completion(to_completion(answer, self.candidate), self.candidate, latency_s=latency_s)
+        with reading(self.candidate):
+            told = to_completion(answer, self.candidate)
+            return read_completion(told, self.candidate, latency_s=latency_s)
 
     async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
         """See ``Backend.stream``. Ends well only after ``message_stop``, or a stop reason."""
@@ -99,8 +101,9 @@ class Anthropic(HttpBackend):
                     content = json_object(event.data, self.candidate)
                     if "error" in (event.event, content.get("type")):
                         raise from_error_object(content, self.candidate, self._secrets)
-                    for told in message.feed(content):
-                        chunk = read_chunk(told, self.candidate)
+                    with reading(self.candidate):
+                        chunks = [read_chunk(told, self.candidate) for told in message.feed(content)]
+                    for chunk in chunks:
                         ended = ended or chunk.finish_reason is not None
                         yield chunk
                     if content.get("type") == "message_stop":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 from herdwise.core.completion import Chunk, Completion
-from herdwise.core.errors import UnsupportedError
+from herdwise.core.errors import BadResponseError, UnsupportedError
 from herdwise.core.registry import Registry
 
 
@@ -41,6 +41,21 @@ def translating(candidate: str) -> Iterator[None]:
         yield
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise UnsupportedError("a request with fields of the wrong kind", candidate=candidate) from error
+
+
+@contextmanager
+def reading(candidate: str) -> Iterator[None]:
+    """While an answer of another API is translated: fields of the wrong kind are its server's fault.
+
+    Raises:
+        BadResponseError: in place of the errors that such fields cause.
+    """
+    try:
+        yield
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        raise BadResponseError(
+            f"candidate {candidate!r} sent an answer with fields of the wrong kind.", candidate=candidate
+        ) from error
 
 
 class Backend(ABC):

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, ClassVar
 
-from herdwise.backends.base import Health, translating
+from herdwise.backends.base import Health, reading, translating
 from herdwise.backends.chat_shape import read_chunk, read_completion
 from herdwise.backends.http import HttpBackend
 from herdwise.backends.ollama_shape import ending, logprobs, new_frame, to_delta, to_ollama, usage
@@ -70,16 +70,21 @@ class Ollama(HttpBackend):
             answer = await self._client.read_json(self._call(self._under("api", "chat"), sent))
             latency_s = time.perf_counter() - started
         self._check(answer)
-        delta = to_delta(answer, self.candidate, 0)
-        calls = [{k: v for k, v in call.items() if k != "index"} for call in delta.pop("tool_calls", ())]
-        message = {"role": "assistant", "content": delta.pop("content", "" if not calls else None), **delta}
-        if calls:
-            message["tool_calls"] = calls
-        reason = ending(answer, calls=bool(calls))
-        choice = {"index": 0, "message": message, "finish_reason": reason, **logprobs(answer)}
-        told = {**new_frame("chat.completion"), "model": self.model, "choices": [choice]}
-        told["usage"] = usage(answer)
-        return read_completion(told, self.candidate, latency_s=latency_s)
+        with reading(self.candidate):
+            delta = to_delta(answer, self.candidate, 0)
+            calls = [{k: v for k, v in call.items() if k != "index"} for call in delta.pop("tool_calls", ())]
+            message = {
+                "role": "assistant",
+                "content": delta.pop("content", "" if not calls else None),
+                **delta,
+            }
+            if calls:
+                message["tool_calls"] = calls
+            reason = ending(answer, calls=bool(calls))
+            choice = {"index": 0, "message": message, "finish_reason": reason, **logprobs(answer)}
+            told = {**new_frame("chat.completion"), "model": self.model, "choices": [choice]}
+            told["usage"] = usage(answer)
+            return read_completion(told, self.candidate, latency_s=latency_s)
 
     async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[Chunk, None]:
         """See ``Backend.stream``. Ends well only with ``done``."""
@@ -92,13 +97,15 @@ class Ollama(HttpBackend):
                 async for line in lines:
                     answer = json_object(line.data, self.candidate)
                     self._check(answer)
-                    delta = to_delta(answer, self.candidate, calls)
-                    calls += len(delta.get("tool_calls", ()))
-                    if not began:
-                        began, delta = True, {"role": "assistant", "content": "", **delta}
-                    reason = ending(answer, calls=calls > 0)
-                    choice = {"index": 0, "delta": delta, "finish_reason": reason, **logprobs(answer)}
-                    yield read_chunk({**frame, "choices": [choice]}, self.candidate)
+                    with reading(self.candidate):
+                        delta = to_delta(answer, self.candidate, calls)
+                        calls += len(delta.get("tool_calls", ()))
+                        if not began:
+                            began, delta = True, {"role": "assistant", "content": "", **delta}
+                        reason = ending(answer, calls=calls > 0)
+                        choice = {"index": 0, "delta": delta, "finish_reason": reason, **logprobs(answer)}
+                        chunk = read_chunk({**frame, "choices": [choice]}, self.candidate)
+                    yield chunk
                     if reason is not None:
                         if (counts := usage(answer)) is not None:
                             yield read_chunk({**frame, "choices": [], "usage": counts}, self.candidate)
