@@ -183,7 +183,7 @@ class Load:
         if said.error is None:
             return Ended(question, "answered", "", name, said)
         why = f"{reply.status} {said.error.get('code')}: {said.error.get('message')}"
-        return Ended(question, "refused" if _may_fail(question, reply.status, why) else "failed", why, name)
+        return Ended(question, "refused" if _may_fail(question, reply.status) else "failed", why, name)
 
     def _read(self, question: Question, status: int, raw: bytes) -> Said:
         if status != 200:
@@ -221,10 +221,12 @@ def _check(question: Question, said: Said) -> None:
     must(said.model in {"alpha", "beta", "gamma", "delta"}, f"model {said.model!r}")
 
 
-def _may_fail(question: Question, status: int, why: str) -> bool:
-    """A candidate that was named has nobody to stand in; two keys have limits that are soon reached."""
-    if question.model in {"alpha", "beta", "gamma", "delta"}:
+def _may_fail(question: Question, status: int) -> bool:
+    """Who is entitled to an error, well-formed and with a reason.
+
+    A candidate that was named has nobody to stand in. Near its end a budget lets only the cheapest be
+    asked, who may be ill. A minute's requests are soon used up.
+    """
+    if question.model in {"alpha", "beta", "gamma", "delta"} or question.key == "poor":
         return status in {200, 400, 404, 422, 429, 502, 503, 504}
-    if question.key == "poor" and ("USD is spent" in why or question.model in {"auto/cascade", "auto/vote"}):
-        return True  # those that consult end with what they have when the money does
-    return question.key in {"poor", "slow"} and status == 429
+    return question.key == "slow" and status == 429
