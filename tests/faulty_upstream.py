@@ -336,8 +336,8 @@ async def overloaded(x: Exchange) -> None:
     x.error(529, "Overloaded.", type="overloaded_error")
 
 
-async def server_error(x: Exchange, *, status: int = 500) -> None:
-    x.error(status, "The server had an error.")
+async def server_error(x: Exchange, *, status: int = 500, message: str = "The server had an error.") -> None:
+    x.error(status, message)
 
 
 async def html_error(x: Exchange, *, status: int = 502) -> None:
