@@ -159,7 +159,10 @@ def register(group: typer.Typer) -> None:
                     training=training,
                     base=base,
                     curation=CurateSettings(
-                        max_bytes=context - _MARKS, source_weights=source_weights(source_weight or [])
+                        max_bytes=context - _MARKS,
+                        # A teacher may wander; a file or a family was chosen by somebody.
+                        min_relevance=CurateSettings().min_relevance if teacher is not None else None,
+                        source_weights=source_weights(source_weight or []),
                     ),
                     voters=tuple(voter),
                     judge=judge,
