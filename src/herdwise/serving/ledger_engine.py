@@ -60,6 +60,8 @@ def open_engine(text: str, *, create: bool) -> Engine:
         ) from error
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
+    elif url.get_driver_name() == "psycopg":
+        event.listen(engine, "connect", _set_up_psycopg)
     try:
         with engine.begin() as connection:
             prepare(connection, shown, create=create)
@@ -90,3 +92,16 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _set_up_psycopg(connection: Any, _record: Any) -> None:
+    """Let texts in that hold NUL, which PostgreSQL has no place for: a client that sends one would otherwise
+    keep its decision, and what it cost, out of the ledger.
+    """
+    from psycopg.types.string import StrDumperUnknown
+
+    class Dumper(StrDumperUnknown):
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+
+    connection.adapters.register_dumper(str, Dumper)
