@@ -37,7 +37,7 @@ from herdwise.storage.write_outcomes import write_outcomes
 
 #: Names under which the two ways to a new skill are recorded.
 NEWCOMER, ADAPTED = HELD_OUT_FAMILY, f"{GENERALIST_NAME}-lora"
-_STEPS = 1200
+_STEPS = 2000
 #: The adapter learns as long as the new expert, from the same items.
 ADAPTER = TrainingSettings(kind="lora", lr=4e-3, batch=EXPERT.batch, steps=_STEPS, lora_rank=8)
 #: Queries of the new family, to learn routing from and to measure on.
@@ -60,7 +60,7 @@ def train_references(out: Path, shipped: Path, table: OutcomeTable) -> OutcomeTa
     Returns:
         What was recorded, of the herd on the new family's queries too.
     """
-    newcomer = Member(NEWCOMER, (HELD_OUT_FAMILY,), replace(EXPERT, steps=_STEPS))
+    newcomer = Member(NEWCOMER, (HELD_OUT_FAMILY,), replace(EXPERT, steps=_STEPS, lr=3e-3))
     references = nano_references()
     make_nano(out, members=[*references, newcomer], progress=_Teller())
     report = finetune(newcomer.items(), out / ADAPTED, ADAPTER, base=shipped / GENERALIST_NAME)
