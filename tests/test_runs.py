@@ -47,11 +47,11 @@ def test_the_herd_grows_by_an_expert_while_it_serves_and_refuses_a_sabotaged_one
 
 
 @pytest.mark.slow
-def test_the_demo_trains_measures_and_serves_what_its_pasted_lines_ask(tmp_path):
+def test_the_demo_of_recorded_outcomes_measures_and_serves_what_its_pasted_lines_ask(tmp_path):
     log = tmp_path / "demo.log"
     with log.open("w") as output:
         demo = subprocess.Popen(
-            [BIN / "herdwise", "demo", "--dir", tmp_path / "run", "--port", "0"],
+            [BIN / "herdwise", "demo", "--outcomes", "mmlu_pro", "--dir", tmp_path / "run", "--port", "0"],
             stdout=output, stderr=subprocess.STDOUT, env=ENVIRON,
         )  # fmt: skip
     try:
