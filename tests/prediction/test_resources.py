@@ -129,14 +129,16 @@ def test_predictions_stay_within_what_was_recorded() -> None:
     assert (got >= 0).all()
 
 
-def test_free_recorded_calls_are_predicted_as_free() -> None:
+def test_free_recorded_calls_are_predicted_as_free_beside_others_that_are_not() -> None:
     X, tokens = _queries()
-    got = (
-        ResourcePredictor()
-        .fit(X, tokens, _table(cost_usd=np.zeros((N, M))))
-        .predict(X, tokens, UNPRICED, UNPRICED)
-    )
-    np.testing.assert_allclose(got.cost_usd, 0.0, atol=1e-9)
+    costs = np.where(np.arange(M) < 2, 0.0, np.random.default_rng(0).uniform(0.1, 0.2, (N, M)))
+    predictor = ResourcePredictor().fit(X, tokens, _table(cost_usd=costs))
+    got = predictor.predict(X, tokens, UNPRICED, UNPRICED).cost_usd
+    assert (got[:, :2] == 0).all()
+    assert (got[:, 2] >= 0.1).all()
+    assert (predictor.predict_one(X[0], tokens[0], UNPRICED, UNPRICED).cost_usd[:2] == 0).all()
+    assert (predictor.quantile(X, tokens[:, None], "cost_usd", 0.9)[:, :2] == 0).all()
+    assert predictor.known()["cost_usd"].all()
 
 
 def test_one_query_is_predicted_as_its_row_in_a_batch() -> None:

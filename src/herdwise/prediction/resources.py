@@ -21,6 +21,8 @@ KINDS = ("cost_usd", "latency_s", "output_tokens")
 #: Groups of candidates that ran the same queries, beyond which each is learned more cheaply: fewer directions
 #: and, of a candidate's rows, fewer.
 _MANY_GROUPS, _FEW_DIRECTIONS, _FEW_ROWS = 64, 24, 4000
+#: Finite, and its exponential is 0: a candidate that never took anything is known to take nothing.
+_LOG_OF_NOTHING = -800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +98,15 @@ class ResourcePredictor:
         for j in np.flatnonzero(count).tolist():
             seen = np.maximum(value[known[:, j], j].astype(np.float64), 0.0)
             positive = seen[seen > 0]
+            if not positive.size:
+                lines.low[kind, j] = lines.high[kind, j] = lines.offset[kind, j] = _LOG_OF_NOTHING
+                continue
             # Zeros (a free call, an empty answer) enter the logarithm as a thousandth of the median.
-            floors[j] = 1e-3 * float(np.median(positive)) if positive.size else 1e-12
+            floors[j] = 1e-3 * float(np.median(positive))
             lines.low[kind, j] = np.log(floors[j])
             lines.high[kind, j] = np.log(max(seen.max(), floors[j]))
             lines.offset[kind, j] = np.log(max(float(seen.mean()), floors[j]))
-            if count[j] >= self.min_rows and positive.size:
+            if count[j] >= self.min_rows:
                 learned.append(j)
 
         def logarithms(rows: np.ndarray, columns: list[int]) -> np.ndarray:
