@@ -92,3 +92,25 @@ async def test_many_at_once_wait_for_a_worker_that_takes_none_and_are_all_served
     assert await asyncio.gather(*asking) == [b"here"] * 200
     intake.end()
     rota.end()
+
+
+async def test_one_that_came_when_all_workers_had_just_died_is_served_by_the_next(
+    lines: Callable[[], tuple[socket.socket, socket.socket]],
+) -> None:
+    listening = listen("127.0.0.1", 0)
+    port, rota = listening.getsockname()[1], Rota(listening)
+    ours, theirs = lines()
+    theirs.close()
+    rota.add(0, ours)
+    asking = asyncio.create_task(asked(port))
+    await asyncio.sleep(0.05)
+    rota.remove(0)
+    await asyncio.sleep(0.05)
+    ours, theirs = lines()
+    intake = Intake(theirs)
+    intake.start(lambda: Hello(b"next"))
+    rota.add(0, ours)
+    async with asyncio.timeout(5):
+        assert await asking == b"next", "nobody else has to come in first"
+    intake.end()
+    rota.end()

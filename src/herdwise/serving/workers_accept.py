@@ -63,7 +63,10 @@ class Rota:
     def _go_on(self) -> None:
         if not self._ended and not self._reading and self._workers:
             self._reading = True
-            asyncio.get_running_loop().add_reader(self._listening, self._accept)
+            loop = asyncio.get_running_loop()
+            loop.add_reader(self._listening, self._accept)
+            if self._held is not None:  # it must not wait until another one comes in
+                loop.call_soon(self._accept)
 
     def _pause(self, for_s: float | None = None) -> None:
         loop = asyncio.get_running_loop()
@@ -74,6 +77,8 @@ class Rota:
             loop.call_later(for_s, self._go_on)
 
     def _accept(self) -> None:
+        if not self._reading:  # paused, or ended, before it was this call's turn
+            return
         for _ in range(_AT_ONCE):
             try:
                 taken = self._held or self._listening.accept()[0]
