@@ -31,7 +31,7 @@ $(VENV)/.dev: pyproject.toml uv.lock | $(VENV)/bin/uv
 	@VIRTUAL_ENV=$(abspath $(VENV)) UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode
 	@touch $(VENV)/.run $@
 
-run: $(VENV)/.run ## Train on the shipped outcomes, show held-out figures, serve an endpoint
+run: $(VENV)/.run ## A live herd of very small models: train its router, show held-out figures, serve it with a page to ask
 	@$(BIN)/herdwise demo --dir $(RUN_DIR) --port $(PORT)
 
 test: $(VENV)/.dev ## All tests
