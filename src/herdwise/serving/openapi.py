@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from herdwise.core.version import __version__
+from herdwise.serving.openapi_answers import ANSWERS, DECISION_HEADERS, OF_CHAT, failures
 from herdwise.serving.wire.goals import RequestGoals
 
 _Schema = dict[str, Any]
@@ -109,78 +110,135 @@ def _ref(name: str) -> _Schema:
 
 def _operation(
     summary: str,
-    *,
+    answer: str | None,
+    *ends: int,
     body: _Schema | None = None,
-    streams: bool = False,
+    chat: bool = False,
     keyed: bool = True,
     admin: bool = False,
     param: str | None = None,
-    text: bool = False,
 ) -> dict[str, Any]:
-    content: dict[str, Any] = {"application/json": {"schema": _OBJECT}}
-    if text:
-        content = {"text/plain": {"schema": _TEXT}}
-    if streams:
+    """One operation.
+
+    Args:
+        summary: in a sentence.
+        answer: name of what it answers; None = text.
+        ends: statuses of failures, besides those of all requests and of keys.
+        body: what it takes.
+        chat: whether it is one of the chat APIs: they stream, name their decision and read our headers.
+        keyed, admin: whether it takes a key, or the admin key.
+        param: of its path.
+    """
+    content: dict[str, Any] = {"text/plain": {"schema": _TEXT}}
+    if answer is not None:
+        content = {"application/json": {"schema": _ref(answer)}}
+    found: dict[str, Any] = {"description": "The answer.", "content": content}
+    told: dict[str, Any] = {"summary": summary}
+    if chat:
         content["text/event-stream"] = {"schema": _TEXT}
-    failed = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
-    told: dict[str, Any] = {
-        "summary": summary,
-        "responses": {
-            "200": {"description": "The answer.", "content": content},
-            "default": {"description": "An error, in the API's own shape.", **failed},
-        },
-    }
-    if body is not None:
-        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        found["headers"] = {
+            name: {"description": said, "schema": _TEXT} for name, said in DECISION_HEADERS.items()
+        }
+        told["parameters"] = _OUR_HEADERS
+        ends = (*ends, *OF_CHAT)
+    if keyed or admin:
+        ends = (*ends, 401)
     if not keyed:
         told["security"] = []
     if admin:
         told["security"] = [{"admin": []}]
+    if body is not None:
+        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        ends = (*ends, 413)
     if param is not None:
-        told["parameters"] = [{"name": param, "in": "path", "required": True, "schema": _TEXT}]
-    return told
+        schema = {"type": "string", "minLength": 1}
+        told["parameters"] = [{"name": param, "in": "path", "required": True, "schema": schema}]
+    return {**told, "responses": {"200": found, **failures(*ends)}}
 
+
+_OUR_HEADERS = [
+    {
+        "name": "x-herdwise-session",
+        "in": "header",
+        "schema": {"type": "string", "pattern": "^[!-~]+$"},
+        "description": "Names the conversation, which keeps its candidate.",
+    },
+    {
+        "name": "x-herdwise-explain",
+        "in": "header",
+        "schema": {"enum": ["true", "false"]},
+        "description": "Whether the answer carries the herdwise object. Each field of RequestGoals may be"
+        " stated as a header too, such as x-herdwise-max-cost-usd.",
+    },
+]
+_ADMIN = (404, 501, 503)
+_READY = _operation("Somebody can answer.", "Ready", keyed=False)
+_READY["responses"]["503"] = {
+    **_READY["responses"]["200"],
+    "description": "Nobody can answer, or the process ends.",
+}
 
 _PATHS: dict[str, dict[str, Any]] = {
-    "/v1/chat/completions": {"post": _operation("OpenAI's chat completions.", body=_CHAT, streams=True)},
-    "/v1/responses": {"post": _operation("OpenAI's Responses API, stateless.", body=_RESPONSE, streams=True)},
-    "/v1/messages": {"post": _operation("Anthropic's Messages.", body=_MESSAGE, streams=True)},
+    "/v1/chat/completions": {
+        "post": _operation("OpenAI's chat completions.", "ChatCompletion", body=_CHAT, chat=True)
+    },
+    "/v1/responses": {
+        "post": _operation("OpenAI's Responses API, stateless.", "Response", body=_RESPONSE, chat=True)
+    },
+    "/v1/messages": {"post": _operation("Anthropic's Messages.", "Message", body=_MESSAGE, chat=True)},
     "/v1/messages/count_tokens": {
-        "post": _operation("An estimate of a message's input tokens.", body=_MESSAGE)
+        "post": _operation("An estimate of a message's input tokens.", "TokenCount", 404, body=_MESSAGE)
     },
-    "/v1/completions": {"post": _operation("OpenAI's legacy completions.", body=_COMPLETION, streams=True)},
+    "/v1/completions": {
+        "post": _operation("OpenAI's legacy completions.", "Completion", body=_COMPLETION, chat=True)
+    },
     "/v1/embeddings": {
-        "post": _operation("Vectors, by a named candidate or herdwise-encoder.", body=_EMBEDDING)
+        "post": _operation(
+            "Vectors, by a named candidate or herdwise-encoder.",
+            "Embeddings",
+            *OF_CHAT,
+            body=_EMBEDDING,
+        )
     },
-    "/v1/models": {"get": _operation("All names that `model` may have.")},
-    "/v1/models/{name}": {"get": _operation("One of them.", param="name")},
+    "/v1/models": {"get": _operation("All names that `model` may have.", "Models")},
+    "/v1/models/{name}": {"get": _operation("One of them.", "Model", 404, param="name")},
     "/v1/feedback": {
         "post": _operation(
             "Grades a decision; when it answers, it is on the disk.",
+            "GradedDecision",
+            *(404, 409, 501, 503),
             body=_ref("Feedback"),
         )
     },
-    "/v1/decisions/{decision_id}": {"get": _operation("The course of a decision.", param="decision_id")},
+    "/v1/decisions/{decision_id}": {
+        "get": _operation("The course of a decision.", "Decision", 404, 501, 503, param="decision_id")
+    },
     "/admin/v1/keys": {
-        "get": _operation("All virtual keys.", admin=True),
-        "post": _operation("Makes one; its secret is told here only.", body=_ref("NewKey"), admin=True),
+        "get": _operation("All virtual keys.", "Keys", *_ADMIN, admin=True),
+        "post": _operation(
+            "Makes one; its secret is told here only.", "MadeKey", *_ADMIN, body=_ref("NewKey"), admin=True
+        ),
     },
     "/admin/v1/keys/{key_id}": {
-        "get": _operation("One of them, with what it has spent.", param="key_id", admin=True),
-        "patch": _operation("Changes it.", param="key_id", body=_ref("KeyChanges"), admin=True),
-        "delete": _operation("Revokes it.", param="key_id", admin=True),
+        "get": _operation("One of them, with what it has spent.", "Key", *_ADMIN, param="key_id", admin=True),
+        "patch": _operation(
+            "Changes it.", "Key", *_ADMIN, param="key_id", body=_ref("KeyChanges"), admin=True
+        ),
+        "delete": _operation("Revokes it.", "Key", *_ADMIN, param="key_id", admin=True),
     },
     "/admin/v1/reload": {
-        "post": _operation("Reads config and router anew; a bad config is refused (422).", admin=True)
+        "post": _operation(
+            "Reads config and router anew; a bad config is refused.", "Reload", *_ADMIN, 422, admin=True
+        )
     },
-    "/admin/v1/cache": {"delete": _operation("Forgets all answers that the cache keeps.", admin=True)},
-    "/console/examples.json": {"get": _operation("Queries that the console page at / offers.")},
-    "/metrics": {"get": _operation("What was counted, for Prometheus.", text=True)},
-    "/healthz": {"get": _operation("The process is alive.", keyed=False)},
-    "/readyz": {
-        "get": _operation("Somebody can answer; 503 otherwise, and while the process ends.", keyed=False)
+    "/admin/v1/cache": {
+        "delete": _operation("Forgets all answers that the cache keeps.", "ClearedCache", *_ADMIN, admin=True)
     },
-    "/openapi.json": {"get": _operation("This document.", keyed=False)},
+    "/console/examples.json": {"get": _operation("Queries that the console page at / offers.", "Examples")},
+    "/metrics": {"get": _operation("What was counted, for Prometheus.", None)},
+    "/healthz": {"get": _operation("The process is alive.", "Alive", keyed=False)},
+    "/readyz": {"get": _READY},
+    "/openapi.json": {"get": _operation("This document.", "Document", keyed=False)},
 }
 
 
@@ -193,7 +251,6 @@ def document() -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components(
         [RequestGoals, Feedback, NewKey, KeyChanges], ref_template="#/components/schemas/{name}"
     )
-    error = {"type": "object", "required": ["error"], "properties": {"error": _OBJECT}}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -205,7 +262,7 @@ def document() -> dict[str, Any]:
         "security": [{"bearer": []}, {"x-api-key": []}],
         "paths": _PATHS,
         "components": {
-            "schemas": {**schemas, "Error": error},
+            "schemas": {**schemas, **ANSWERS},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "admin": {"type": "http", "scheme": "bearer", "description": "server.admin_key"},
