@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from herdwise.serving.cache_key import _directives
 from herdwise.serving.cache_store import CacheSettings
 
 EXACT = CacheSettings(kind="exact")
@@ -261,6 +262,15 @@ async def test_a_request_may_refuse_old_answers(endpoint: Any) -> None:
     assert status(await e.chat(headers={"cache-control": "max-age=0"})) == "refresh"
 
 
+@pytest.mark.parametrize(
+    "header", [b"max-age=\xb2", b"max-age=-1", b"max-age=" + b"9" * 400, b"=,;\xff,", b""]
+)
+def test_a_cache_control_that_makes_no_sense_limits_nothing(header: bytes) -> None:
+    found = _directives(header)
+    assert (found.read, found.store) == (True, True)
+    assert found.max_age_s in {None, float("inf")}
+
+
 async def test_clients_are_kept_apart_unless_answers_are_shared(endpoint: Any) -> None:
     one, two = {"authorization": "Bearer one"}, {"x-api-key": "two"}
     e = await endpoint(cache=EXACT, api_keys=("one", "two"))
@@ -274,6 +284,17 @@ async def test_shared_answers_go_to_keys_of_the_same_terms_only(endpoint: Any) -
         made = await e.send("POST", "/admin/v1/keys", {"name": "team", "terms": terms}, ADMIN)
         keys.append({"authorization": f"Bearer {made.json['key']}"})
     assert [status(await e.chat(headers=h)) for h in keys] == ["miss", "hit", "miss"]
+
+
+async def test_what_a_key_may_no_longer_ask_the_cache_gives_it_no_more(endpoint: Any) -> None:
+    e = await endpoint(cache=EXACT, admin_key="admin-secret")
+    made = (await e.send("POST", "/admin/v1/keys", {"name": "team"}, ADMIN)).json
+    key = {"authorization": f"Bearer {made['key']}"}
+    assert (await e.chat(headers=key)).headers["x-herdwise-candidate"] == "large"
+    narrowed = {"terms": {"candidates": ["small"]}}
+    assert (await e.send("PATCH", f"/admin/v1/keys/{made['key_id']}", narrowed, ADMIN)).status == 200
+    again = await e.chat(headers=key)
+    assert (status(again), again.headers["x-herdwise-candidate"]) == ("miss", "small")
 
 
 async def test_hits_count_for_rate_limits_and_are_not_charged_to_budgets(endpoint: Any) -> None:

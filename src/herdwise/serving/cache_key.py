@@ -70,7 +70,7 @@ def _directives(header: bytes) -> Wish:
         name, _, value = part.strip().partition("=")
         told[name] = value.strip('" ')
     age = told.get("max-age", "")
-    max_age_s = float(age) if age.isdigit() else None
+    max_age_s = float(age) if age.isdecimal() else None  # isdigit() is true of a raised 2 as well
     read = "no-cache" not in told and max_age_s != 0
     return Wish(read=read, store="no-store" not in told, max_age_s=max_age_s)
 
@@ -125,12 +125,11 @@ def _digest(
     body: Mapping[str, Any],
     native: Mapping[str, Any] | None,
 ) -> bytes:
-    whose: list[Any] = ["key", client.scope.hex()]
-    if shared:
-        # What a key may not ask, it is not given either.
-        terms = None if client.key is None else client.key.terms
-        limits = () if terms is None else (terms.candidates, terms.policies)
-        whose = ["shared", *(None if one is None else sorted(one) for one in limits)]
+    # What a key may not ask, or no longer may, it is not given either.
+    terms = None if client.key is None else client.key.terms
+    limits = () if terms is None else (terms.candidates, terms.policies)
+    whose: list[Any] = [None if one is None else sorted(one) for one in limits]
+    whose.append("shared" if shared else client.scope.hex())
     among = herd if request.candidate is None else ()
     counts = [whose, request.candidate, request.policy, among, request.goals, body, native]
     return hashlib.blake2b(_encode(counts), digest_size=16).digest()
