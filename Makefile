@@ -9,7 +9,7 @@ RUN_DIR ?= run
 PORT ?= 8484
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types layers check bench bench-consult bench-routing bench-herd bench-gateway extras life-cycle grow-the-herd chaos clean
+.PHONY: help run test lint types layers check bench bench-consult bench-routing bench-herd bench-gateway extras life-cycle grow-the-herd chaos clean audit
 
 help: ## List what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ bench: $(VENV)/.dev ## Every figure the README quotes
 
 chaos: $(VENV)/.dev ## Ten minutes of failing upstreams at load, everything checked (SECONDS=600)
 	@$(BIN)/python benchmarks/run_chaos.py --seconds $(or $(SECONDS),600)
+
+audit: $(VENV)/.dev ## Known vulnerabilities in all that the lock names (asks PyPI)
+	@bash scripts/audit.sh
 
 clean: ## Remove the environment and everything made by runs
 	@rm -rf $(VENV) $(RUN_DIR)
