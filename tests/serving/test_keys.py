@@ -180,6 +180,18 @@ async def test_what_was_spent_before_a_restart_still_counts(endpoint: Any) -> No
     assert left.nanos == round((1.0 - 3 * ONE_CHEAP) * 1e9)
 
 
+async def test_a_budget_that_is_set_later_counts_what_was_spent_a_moment_before(endpoint: Any) -> None:
+    e = await keyed(endpoint)
+    key_id, key = await make(e, candidates=["cheap"])
+    for _ in range(5):
+        await e.chat(headers=key)
+    terms = {"candidates": ["cheap"], "budgets": [{"usd": 1.0, "period": "ever"}]}
+    assert (await e.send("PATCH", f"/admin/v1/keys/{key_id}", {"terms": terms}, ADMIN)).status == 200
+    await e.chat(headers=key)
+    await until_written(e, 6)
+    assert round(await spent(e, key_id) * 1e9) == round(charged(e, key_id) * 1e9) == 18_000
+
+
 async def test_requests_per_minute_hold_and_the_refusal_says_when(endpoint: Any) -> None:
     e = await keyed(endpoint)
     _, key = await make(e, requests_per_minute=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -136,8 +137,10 @@ class Ledger:
         return Keyring(self._started()[1])
 
     async def charged(self, key_id: str, since: float) -> int:
-        """Billionths of a USD on the disk as charged to a virtual key since a Unix time."""
-        return await asyncio.to_thread(_charged, self._started()[1], key_id, since)
+        """Billionths of a USD charged to a virtual key since a Unix time, written or still waiting."""
+        writer, engine = self._started()
+        waiting = writer.pending_charges(key_id, since)
+        return await asyncio.to_thread(_charged, engine, key_id, since, waiting)
 
     def export(self, path: str | os.PathLike[str]) -> Exported:
         """Write what is on the disk as an outcome folder; see ``ledger_export.export_ledger``.
@@ -176,11 +179,14 @@ def _note(engine: Engine, herd: Herd) -> None:
                 connection.execute(CANDIDATES.update().where(own).values(facts=facts))
 
 
-def _charged(engine: Engine, key_id: str, since: float) -> int:
+def _charged(engine: Engine, key_id: str, since: float, waiting: Mapping[str, float]) -> int:
     rows = select(func.sum(DECISIONS.c.charged_usd))
     rows = rows.where(DECISIONS.c.key_id == key_id, DECISIONS.c.created_at >= since)
+    if waiting:  # some of them may have been written meanwhile
+        rows = rows.where(DECISIONS.c.query_id.not_in(waiting))
     with engine.connect() as connection:
-        return round((connection.execute(rows).scalar_one() or 0.0) * NANOS_PER_USD)
+        written = connection.execute(rows).scalar_one() or 0.0
+    return round((written + sum(waiting.values())) * NANOS_PER_USD)
 
 
 def _find(engine: Engine, query_id: str) -> dict[str, Any] | None:

@@ -92,6 +92,16 @@ class BatchWriter:
         """A decision that is not on the disk yet."""
         return self._pending.get(query_id)
 
+    def pending_charges(self, key_id: str, since: float) -> dict[str, float]:
+        """Decision -> USD charged to a virtual key, of those since a Unix time that still wait."""
+        with self._lock:
+            waiting = list(self._pending.values())
+        return {
+            one.query_id: one.charged_usd or 0.0
+            for one in waiting
+            if one.key_id == key_id and one.created_at >= since
+        }
+
     @property
     def n_pending(self) -> int:
         """Decisions that are not on the disk yet."""
