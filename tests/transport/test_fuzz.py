@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from yarl import URL
 
 from herdwise.core.errors import BackendError, BadResponseError
+from herdwise.transport.client import Call, HttpClient, Limits
 from herdwise.transport.content import MOST_DEPTH, json_object
 from herdwise.transport.lines import LineParser
 from herdwise.transport.sse import Event, SSEParser
@@ -182,3 +184,21 @@ def test_an_answer_that_is_nested_deeper_than_can_be_sent_on_is_a_bad_response(
         json_object(body, "a")
     shallow = MOST_DEPTH - 1
     assert json_object(b'{"choices": ' + opening * shallow + b"1" + closing * shallow + b"}", "a")
+
+
+async def test_a_stream_without_end_is_a_bad_response(faulty_upstream: Any) -> None:
+    upstream = await faulty_upstream(models=("up",))
+    upstream.behave("says", deltas=[{"content": "word " * 100}] * 50)
+    client = HttpClient(Limits(max_body_bytes=8_000))
+    body = b'{"model": "up", "stream": true, "messages": [{"role": "user", "content": "Hi"}]}'
+    call = Call("POST", URL(f"{upstream.base_url}/chat/completions"), "a", data=body)
+    found = []
+
+    async def read_on() -> None:
+        async for event in client.events(call):
+            found.append(event)
+
+    with pytest.raises(BadResponseError, match="a stream of more than 8000 bytes"):
+        await read_on()
+    assert len(found) < 50
+    await client.close()

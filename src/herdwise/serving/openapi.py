@@ -14,6 +14,13 @@ from herdwise.serving.wire.goals import RequestGoals
 _Schema = dict[str, Any]
 
 _TEXT: _Schema = {"type": "string"}
+#: One event of a stream. ``data`` is JSON, or [DONE].
+_EVENT: _Schema = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": _TEXT, "event": _TEXT},
+    "description": "Of each event.",
+}
 _FLAG: _Schema = {"type": "boolean"}
 _COUNT: _Schema = {"type": "integer", "minimum": 1}
 _OBJECT: _Schema = {"type": "object"}
@@ -135,7 +142,7 @@ def _operation(
     found: dict[str, Any] = {"description": "The answer.", "content": content}
     told: dict[str, Any] = {"summary": summary}
     if chat:
-        content["text/event-stream"] = {"schema": _TEXT}
+        content["text/event-stream"] = {"schema": _EVENT}
         found["headers"] = {
             name: {"description": said, "schema": _TEXT} for name, said in DECISION_HEADERS.items()
         }

@@ -59,7 +59,7 @@ class Limits:
     Args:
         max_connections_per_host: open at a time; 0 = no limit (the per-candidate limits hold then).
         keepalive_s: how long an idle connection is kept.
-        max_body_bytes: longest whole body, after decompression.
+        max_body_bytes: longest body, after decompression; a stream's too, of which all is kept to its end.
         max_event_bytes: longest event of a stream.
     """
 
@@ -176,7 +176,7 @@ class HttpClient:
         )
         kinds = _LINES if lines else _STREAMS
         response: aiohttp.ClientResponse | None = None
-        began, over = False, False
+        began, over, n_bytes = False, False, 0
         waiting = asyncio.timeout_at(deadline)
         try:
             async with waiting:
@@ -190,6 +190,9 @@ class HttpClient:
                 async with waiting:
                     data = await response.content.readany()
                 over = not data
+                n_bytes += len(data)
+                if n_bytes > self.limits.max_body_bytes:
+                    raise _endless(call.candidate, self.limits.max_body_bytes)
                 events = parser.close() if over else parser.feed(data)
                 if not events:
                     continue
@@ -309,3 +312,9 @@ def _timed_out(error: TimeoutError, timeouts: Timeouts, candidate: str, silence:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         what = f"no connection within {timeouts.connect_s} s"
     return TimeoutError_(f"candidate {candidate!r}: {what}.", candidate=candidate)
+
+
+def _endless(candidate: str, most_bytes: int) -> BadResponseError:
+    return BadResponseError(
+        f"candidate {candidate!r} sent a stream of more than {most_bytes} bytes.", candidate=candidate
+    )
