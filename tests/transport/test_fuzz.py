@@ -192,13 +192,6 @@ async def test_a_stream_without_end_is_a_bad_response(faulty_upstream: Any) -> N
     client = HttpClient(Limits(max_body_bytes=8_000))
     body = b'{"model": "up", "stream": true, "messages": [{"role": "user", "content": "Hi"}]}'
     call = Call("POST", URL(f"{upstream.base_url}/chat/completions"), "a", data=body)
-    found = []
-
-    async def read_on() -> None:
-        async for event in client.events(call):
-            found.append(event)
-
     with pytest.raises(BadResponseError, match="a stream of more than 8000 bytes"):
-        await read_on()
-    assert len(found) < 50
+        _ = [event async for event in client.events(call)]
     await client.close()
