@@ -26,6 +26,8 @@ def test_an_unknown_property_is_nan_in_the_column():
         (Price(0.0, 0.0), (1e6, 1e6), 0.0),
         (Price(1.0, None), (1e6, 1e6), None),
         (Price(1.0, 2.0), (None, 5), None),
+        (Price(0.0, 0.0), (None, None), 0.0),
+        (Price(0.0, 2.0), (None, 1e6), 2.0),
     ],
 )
 def test_a_cost_is_known_only_when_price_and_tokens_are(price, tokens, expected):

@@ -17,6 +17,8 @@ class Price:
     3.5
     >>> Price(input_usd_per_mtok=0.5, output_usd_per_mtok=None).cost_usd(10, 10) is None
     True
+    >>> Price(input_usd_per_mtok=0, output_usd_per_mtok=0).cost_usd(10, None)
+    0.0
     """
 
     input_usd_per_mtok: float | None
@@ -28,15 +30,20 @@ class Price:
         return self.input_usd_per_mtok is not None and self.output_usd_per_mtok is not None
 
     def cost_usd(self, input_tokens: float | None, output_tokens: float | None) -> float | None:
-        """USD for one call; None where the price or a token count is unknown."""
-        if (
-            self.input_usd_per_mtok is None
-            or self.output_usd_per_mtok is None
-            or input_tokens is None
-            or output_tokens is None
-        ):
+        """USD for one call; None where the price, or a count that is charged for, is unknown."""
+        if self.input_usd_per_mtok is None or self.output_usd_per_mtok is None:
             return None
-        return (input_tokens * self.input_usd_per_mtok + output_tokens * self.output_usd_per_mtok) / 1e6
+        # What is free costs nothing, however much of it nobody counted.
+        total = 0.0
+        if self.input_usd_per_mtok:
+            if input_tokens is None:
+                return None
+            total += input_tokens * self.input_usd_per_mtok
+        if self.output_usd_per_mtok:
+            if output_tokens is None:
+                return None
+            total += output_tokens * self.output_usd_per_mtok
+        return total / 1e6
 
 
 def to_nanos(usd: float) -> int:
