@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -181,7 +182,7 @@ async def test_an_encoder_elsewhere_holds_up_nobody_and_its_failure_is_a_miss(
 
 def test_the_index_finds_what_is_there_after_any_order_of_adding_and_dropping() -> None:
     rng = np.random.default_rng(7)
-    index = SimilarQuestions(StaticEncoder(), most=20)
+    index = SimilarQuestions(StaticEncoder(), most=20, most_bytes=2**20)
     alive: dict[bytes, tuple[bytes, np.ndarray]] = {}
     for step in range(300):
         key, group = bytes([int(rng.integers(40))]), bytes([int(rng.integers(3))])
@@ -202,3 +203,31 @@ def test_the_index_finds_what_is_there_after_any_order_of_adding_and_dropping() 
             assert found is not None
             assert (found[0], round(found[1], 5)) == (name, 1.0)
     assert index.nearest(b"nowhere", "no numbers", vector, 0.5) is None
+
+
+def test_questions_stay_below_their_bound_in_bytes_however_few_have_anything_in_common() -> None:
+    rng, dim, most_bytes = np.random.default_rng(7), 284, 2**20
+    index = SimilarQuestions(StaticEncoder(), most=100_000, most_bytes=most_bytes)
+
+    def add(number: int, group: bytes) -> None:
+        vector = rng.normal(size=dim).astype(np.float32)
+        index.add(group, number.to_bytes(16, "big"), "no numbers", vector / np.linalg.norm(vector))
+
+    def peak(n_groups: int) -> int:
+        tracemalloc.start()
+        for number in range(900):
+            add(number, (number % n_groups).to_bytes(16, "big"))
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return taken
+
+    for n_groups in (900, 1):
+        assert peak(n_groups) <= most_bytes
+        assert len(index) > 200
+        index.clear()
+    peak(10)
+    index.limit(5, most_bytes)
+    assert len(index) == 5
+    index.limit(100, 100)
+    add(1, b"group")
+    assert len(index) == 0, "one that alone is beyond the bound is not kept"

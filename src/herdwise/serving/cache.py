@@ -88,7 +88,7 @@ class Cache:
         self._similar: SimilarQuestions | None = None
         if self._settings.kind == "semantic":
             encoder = service.ranker.encoder or _default_encoder()
-            self._similar = stores.questions(encoder, self._settings.max_entries)
+            self._similar = stores.questions(encoder, self._settings)
 
     async def look(self, request: ChatRequest, client: Client, headers: Mapping[bytes, bytes]) -> Looked:
         """Whether there is an answer to a request.

@@ -10,6 +10,8 @@ import numpy as np
 from herdwise.encoding.base import Encoder
 
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
+#: What one question takes beside its vector, at most: a group of its own, keys, marks.
+_OVERHEAD_BYTES = 1500
 #: English words that turn a question round, and hardly move its vector.
 _TURNING = re.compile(
     r"\b(?:no|not|never|none|nor|neither|nobody|nothing|cannot|without|except|unless|least|false"
@@ -30,9 +32,8 @@ class _Group:
     def add(self, key: bytes, marks: tuple[str, ...], vector: np.ndarray) -> None:
         n = len(self.keys)
         if n == len(self.vectors):
-            grown = np.zeros((max(8, 2 * n), len(vector)), dtype=np.float32)
-            grown[:n] = self.vectors[:n] if n else 0
-            self.vectors = grown
+            # From one on: in a conversation that nobody else had, a group holds one question.
+            self._resize(max(1, 2 * n), len(vector))
         self.vectors[n] = vector
         self.places[key] = n
         self.keys.append(key)
@@ -46,6 +47,14 @@ class _Group:
             self.places[self.keys[place]] = place
         self.keys.pop()
         self.marks.pop()
+        if last and 4 * last <= len(self.vectors):
+            self._resize(2 * last, self.vectors.shape[1])
+
+    def _resize(self, rows: int, dim: int) -> None:
+        resized, n = np.zeros((rows, dim), dtype=np.float32), len(self.keys)
+        if n:
+            resized[:n] = self.vectors[:n]
+        self.vectors = resized
 
 
 class SimilarQuestions:
@@ -56,16 +65,23 @@ class SimilarQuestions:
 
     Args:
         encoder: makes the vectors.
-        most: questions kept; past it the oldest is forgotten.
+        most, most_bytes: of questions kept; past either the oldest is forgotten. What they take is reckoned
+            from above.
     """
 
-    def __init__(self, encoder: Encoder, most: int) -> None:
-        self.encoder, self._most = encoder, most
+    def __init__(self, encoder: Encoder, most: int, most_bytes: int) -> None:
+        self.encoder, self._most, self._most_bytes = encoder, most, most_bytes
+        self._question_bytes = _OVERHEAD_BYTES
         self._groups: dict[bytes, _Group] = {}
         self._group_of: dict[bytes, bytes] = {}
 
     def __len__(self) -> int:
         return len(self._group_of)
+
+    def limit(self, most: int, most_bytes: int) -> None:
+        """Hold other bounds from now on."""
+        self._most, self._most_bytes = most, most_bytes
+        self._fit(0)
 
     def vector(self, text: str) -> np.ndarray:
         """A question's unit vector, ``(d,)`` float32; zeros where the encoder finds nothing in it."""
@@ -100,8 +116,10 @@ class SimilarQuestions:
     def add(self, group: bytes, key: bytes, text: str, vector: np.ndarray) -> None:
         """Note a question whose answer is kept under a key."""
         self.drop(key)
-        while len(self._group_of) >= self._most:
-            self.drop(next(iter(self._group_of)))
+        # Rows are made twice as many when there is no room for another: half of them may be empty.
+        self._question_bytes = 2 * vector.nbytes + _OVERHEAD_BYTES
+        if not self._fit(1):
+            return
         self._group_of[key] = group
         self._groups.setdefault(group, _Group()).add(key, marks_of(text), vector)
 
@@ -113,6 +131,13 @@ class SimilarQuestions:
             found.drop(key)
             if not found.keys:
                 del self._groups[group]
+
+    def _fit(self, more: int) -> bool:
+        """Forget the oldest until so many more fit; whether they do."""
+        room = min(self._most, self._most_bytes // self._question_bytes)
+        while self._group_of and len(self._group_of) + more > room:
+            self.drop(next(iter(self._group_of)))
+        return more <= room
 
     def clear(self) -> None:
         """Forget all questions."""

@@ -49,10 +49,16 @@ class CacheStores:
             self._redis = RedisStore(self._url)
         return self._redis
 
-    def questions(self, encoder: Encoder, most: int) -> SimilarQuestions:
-        """The index of questions by this encoder; another encoder begins a new one."""
+    def questions(self, encoder: Encoder, settings: CacheSettings) -> SimilarQuestions:
+        """The index of questions by this encoder; another encoder begins a new one.
+
+        It is bounded as the answers are, wherever those are kept.
+        """
+        bounds = settings.max_entries, settings.max_bytes
         if self.similar is None or self.similar.encoder is not encoder:
-            self.similar = SimilarQuestions(encoder, most)
+            self.similar = SimilarQuestions(encoder, *bounds)
+        else:
+            self.similar.limit(*bounds)
         return self.similar
 
     async def clear(self) -> None:
