@@ -7,6 +7,7 @@ import gzip
 import itertools
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from herdwise.core.errors import MissingExtraError
 from herdwise.serving.cache_store import CacheSettings
+from herdwise.serving.telemetry import Telemetry
 from herdwise.serving.telemetry_settings import TelemetrySettings
 from herdwise.serving.telemetry_trace import begin_trace
 
@@ -271,6 +273,31 @@ async def test_a_hit_in_the_cache_is_a_decision_without_an_ask(endpoint: Any, re
 async def test_a_receiver_that_is_away_disturbs_no_request(endpoint: Any, closed_port: int) -> None:
     e = await endpoint(telemetry=TelemetrySettings(f"http://127.0.0.1:{closed_port}"))
     assert [(await e.chat()).status for _ in range(20)] == [200] * 20
+
+
+async def test_a_receiver_that_never_answers_does_not_hold_up_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked = asyncio.Event()
+
+    async def mute(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        silent.append(writer)
+
+    silent: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    telemetry = Telemetry(TelemetrySettings(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+    trace = telemetry.begin({}, time.perf_counter())
+    assert trace is not None
+    telemetry.refused(trace, "/v1/chat/completions", 401)
+    async with asyncio.timeout(10):
+        await asked.wait()
+    async with asyncio.timeout(6):  # it may take 10 s to answer as long as the process lives
+        await asyncio.to_thread(telemetry.close)
+    assert "could not be sent" in caplog.text
+    for writer in silent:
+        writer.close()
+    server.close()
 
 
 @pytest.mark.parametrize(

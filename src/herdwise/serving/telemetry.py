@@ -6,6 +6,7 @@ only file that imports OpenTelemetry.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -28,6 +29,8 @@ from herdwise.serving.telemetry_trace import Trace, begin_trace
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext, SpanKind
+
+logger = logging.getLogger(__name__)
 
 #: How long one batch may take to be sent.
 _EXPORT_S = 10.0
@@ -129,11 +132,14 @@ class Telemetry:
         self._request(trace, request_attributes(api, course.http_status, course.id), api)
 
     def close(self) -> None:
-        """Send what waits, and end the thread; a collector that is away is not waited for long."""
-        given_up = threading.Timer(_LAST_S, self._exporter.shutdown)
-        given_up.start()
-        self._processor.shutdown()  # type: ignore[no-untyped-call]
-        given_up.cancel()
+        """Send what waits; a collector that is away, or does not answer, is not waited for long."""
+        # A daemon: a call that is under way cannot be broken off, and must not hold up the process's end.
+        ending = threading.Thread(target=self._processor.shutdown, name="herdwise-traces-end", daemon=True)
+        ending.start()
+        ending.join(_LAST_S)
+        if ending.is_alive():
+            self._exporter.shutdown()  # what is not sent by now is not tried again  # type: ignore[no-untyped-call]
+            logger.warning("the last traces could not be sent within %g s", _LAST_S)
 
     def _request(self, trace: Trace, attributes: Attributes, api: str) -> None:
         from opentelemetry.trace import SpanKind
