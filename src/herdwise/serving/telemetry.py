@@ -138,7 +138,8 @@ class Telemetry:
         ending.start()
         ending.join(_LAST_S)
         if ending.is_alive():
-            self._exporter.shutdown()  # what is not sent by now is not tried again  # type: ignore[no-untyped-call]
+            # What is not sent by now is not tried again.
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]
             logger.warning("the last traces could not be sent within %g s", _LAST_S)
 
     def _request(self, trace: Trace, attributes: Attributes, api: str) -> None:
