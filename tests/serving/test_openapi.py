@@ -8,8 +8,8 @@ from starlette.routing import Route
 
 from herdwise.serving.admin import AdminEndpoints
 from herdwise.serving.admission import Admission
-from herdwise.serving.company import Company
 from herdwise.serving.app import APIS
+from herdwise.serving.company import Company
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.endpoints import Endpoints
 from herdwise.serving.metrics import Metrics
