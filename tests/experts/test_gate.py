@@ -79,13 +79,49 @@ def test_an_expert_that_is_good_by_chance_alone_is_refused() -> None:
 
 def test_an_expert_as_good_as_a_costly_candidate_is_admitted_for_what_it_saves() -> None:
     even = dict.fromkeys(TOPICS, (0.0, 1.0, 1.0))
-    trial = try_out(table_of(even), HERD, EXPERT, predictor="ridge")
+    trial = try_out(table_of(even, n=250), HERD, EXPERT, predictor="ridge")
     column = trial.table.herd.index("lawyer")
     found = decide(replace(trial, picks_after=np.full(trial.table.n_queries, column)))
     assert (found.admitted, found.reason, found.cost_kind) == (True, "cheaper", "active_params")
     assert (found.cost_before, found.cost_after) == (70.0, 0.5)
     worse = decide(replace(trial, picks_after=np.full(trial.table.n_queries, trial.table.herd.index("ant"))))
     assert (worse.admitted, worse.reason) == (False, "no gain")
+
+
+def test_equal_quality_on_a_few_queries_is_not_surely_equal() -> None:
+    even = dict.fromkeys(TOPICS, (0.0, 1.0, 1.0))
+    trial = try_out(table_of(even), HERD, EXPERT, predictor="ridge")
+    assert 30 < trial.table.n_queries < 100
+    column = trial.table.herd.index("lawyer")
+    found = decide(replace(trial, picks_after=np.full(trial.table.n_queries, column)))
+    assert found.quality_before == found.quality_after == 1.0
+    assert (found.admitted, found.reason) == (False, "no gain")
+
+
+def test_a_query_that_was_asked_many_times_counts_once() -> None:
+    trial = try_out(table_of(GOOD), HERD, EXPERT, predictor="ridge")
+    table = trial.table
+    law = [i for i, topic in enumerate(table.benchmarks) if topic == "law"][:3]
+    shout = [table.texts[i].upper() for i in law]
+    texts = [shout[i % 3] for i in range(table.n_queries)]
+    found = decide(replace(trial, table=replace(table, texts=texts, _cache={})))
+    assert (found.n, found.n_unmeasured, found.reason) == (3, 0, "too few queries")
+
+
+def test_an_expert_that_fails_at_what_it_cannot_do_is_not_measured_by_what_is_left() -> None:
+    whole = table_of(dict.fromkeys(TOPICS, (0.4, 0.5, 0.3)), n=250)
+    wrong = (whole.candidate_index == 2) & (whole.values["quality"] == 0)
+    part = replace(
+        whole,
+        query_index=whole.query_index[~wrong],
+        candidate_index=whole.candidate_index[~wrong],
+        sample=whole.sample[~wrong],
+        values={"quality": whole.values["quality"][~wrong]},
+        _cache={},
+    )
+    trial = try_out(part, HERD, EXPERT, predictor="ridge")
+    assert decide(trial).admitted  # of the picks that it answered all are right
+    assert not decide(trial, unanswered=0.0).admitted
 
 
 def test_few_measured_queries_decide_nothing() -> None:

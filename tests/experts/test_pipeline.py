@@ -20,7 +20,7 @@ from herdwise.experts.finetune import TrainingSettings
 from herdwise.experts.manifest import Manifest
 from herdwise.experts.order import Order
 from herdwise.experts.pipeline import make
-from herdwise.experts.proving import ProofSettings
+from herdwise.experts.proving import ProofSettings, prove
 from herdwise.experts.sources import from_file
 from herdwise.routing.router import Router
 
@@ -139,3 +139,32 @@ def test_a_sabotaged_expert_is_refused(order: Order, tmp_path: Path) -> None:
     assert made.verdict is not None
     assert made.verdict.expert_quality < 0.2
     assert not (order.out / "router").exists()
+
+
+def test_what_is_on_record_under_the_experts_name_is_not_the_experts(order: Order, tmp_path: Path) -> None:
+    # An earlier model of that name was always right; this one knows nothing.
+    good = order.table
+    n = good.n_queries
+    herd = Herd([*HERD, Candidate("coder", active_params_b=7.0)])
+    table = replace(
+        good,
+        herd=herd,
+        query_index=np.concatenate([good.query_index, np.arange(n, dtype=np.int32)]),
+        candidate_index=np.concatenate([good.candidate_index, np.full(n, 2, dtype=np.int32)]),
+        sample=np.zeros(3 * n, dtype=np.int32),
+        values={"quality": np.concatenate([good.values["quality"], np.ones(n)])},
+        _cache={},
+    )
+    verdict, known = prove(
+        table,
+        HERD,
+        Candidate("coder", active_params_b=7.0),
+        lambda: order.reach("coder"),
+        order.reach,
+        tmp_path / "proof",
+        settings=order.proof,
+        cluster=[str(i) for i in range(len(SUMS), n)],
+    )
+    assert not verdict.admitted
+    assert verdict.expert_quality == 0
+    assert np.nanmax(known.restrict(["coder"]).matrix()[len(SUMS) :]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,6 +16,7 @@ from herdwise.core.errors import InputError, NoCandidateError
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.evaluation.costs import cost_matrix
 from herdwise.evaluation.intervals import interval, resampled_means
+from herdwise.experts.examples import plain
 from herdwise.routing.base import POLICIES, Ask
 from herdwise.routing.router import Progress, Router
 
@@ -33,13 +35,13 @@ Reason = Literal["better", "cheaper", "no gain", "too few queries"]
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What the gate found. Qualities are means over the measured queries; ``low`` to ``high`` are paired 95%
-    bootstrap intervals of the difference (after - before).
+    intervals of the difference (after - before): the bootstrap's, and no narrower than a few queries warrant.
 
     Args:
         expert: who wants to join.
         admitted, reason: the decision.
-        n: measured queries.
-        n_unmeasured: queries left out, because an answer was not graded.
+        n: measured queries, each text counted once.
+        n_unmeasured: queries left out, because an answer was not graded; repeats of a text not among them.
         n_cluster: measured queries of the cluster that the expert was made for.
         quality_before, quality_after: of the routed herd without and with it.
         gain, low, high: of quality.
@@ -232,6 +234,7 @@ def decide(
     cluster: Sequence[str] = (),
     cost: CostKind | None = None,
     margin: float = MARGIN,
+    unanswered: float | None = None,
     seed: int = 0,
 ) -> Verdict:
     """Admit the expert where quality surely rises, or cost surely falls at equal quality.
@@ -241,18 +244,25 @@ def decide(
         cluster: ids of the queries that the expert was made for.
         cost: kind that counts; None = USD or active parameters, the first that is known of all picks.
         margin: how much quality may fall, at the lower end of its interval, to be called equal.
+        unanswered: what a pick of the expert counts that has no graded answer; None = it is left out. Where
+            the expert was asked, 0: one that fails at what it cannot do is not good at what is left.
         seed: of the bootstrap.
     """
     table = trial.table
     quality = table.matrix("quality").astype(np.float64)
+    mine = table.herd.index(trial.expert)
+    if unanswered is not None:
+        quality[~np.isfinite(quality[:, mine]), mine] = unanswered
     rows = np.arange(table.n_queries)
     q_before = np.where(trial.picks_before >= 0, quality[rows, trial.picks_before], np.nan)
     q_after = np.where(trial.picks_after >= 0, quality[rows, trial.picks_after], np.nan)
-    at = np.flatnonzero(np.isfinite(q_before) & np.isfinite(q_after))
+    known = np.isfinite(q_before) & np.isfinite(q_after)
+    # A text that was asked a hundred times is one piece of evidence.
+    at = _first_of_each(table.texts, np.flatnonzero(known))
     inside = np.isin(np.asarray(table.query_ids, dtype=object), list(cluster))
-    own = quality[:, table.herd.index(trial.expert)]
+    own = quality[:, mine]
     expert_there = own[inside & np.isfinite(own)]
-    picked = trial.picks_after[at] == table.herd.index(trial.expert)
+    picked = trial.picks_after[at] == mine
     kind, c_before, c_after = _costs(trial, at, cost)
     figures: dict[str, float | None] = dict.fromkeys(
         ("quality_before", "quality_after", "gain", "low", "high"), None
@@ -260,7 +270,7 @@ def decide(
     figures |= dict.fromkeys(("cost_before", "cost_after", "cost_low", "cost_high"), None)
     if len(at):
         draws = resampled_means(np.stack([q_before[at], q_after[at]], axis=1), (), seed=seed)
-        low, high = interval(draws[:, 1] - draws[:, 0])
+        low, high = _widened(q_after[at] - q_before[at], *interval(draws[:, 1] - draws[:, 0]))
         b, a = float(q_before[at].mean()), float(q_after[at].mean())
         figures |= {"quality_before": b, "quality_after": a, "gain": a - b, "low": low, "high": high}
     if kind is not None and len(at):
@@ -275,7 +285,7 @@ def decide(
         admitted=reason in {"better", "cheaper"},
         reason=reason,
         n=len(at),
-        n_unmeasured=table.n_queries - len(at),
+        n_unmeasured=int((~known).sum()),
         n_cluster=int(there.sum()),
         cluster_before=_mean(q_before[at][there]),
         cluster_after=_mean(q_after[at][there]),
@@ -285,6 +295,26 @@ def decide(
         words=_words(trial.expert, reason, len(at), figures),
         **figures,
     )
+
+
+def _first_of_each(texts: Sequence[str], rows: np.ndarray) -> np.ndarray:
+    """The first row of each text, case and blanks aside."""
+    first: dict[str, int] = {}
+    for row in rows.tolist():
+        first.setdefault(plain(texts[row]), row)
+    return np.array(list(first.values()), dtype=np.int64)
+
+
+def _widened(gains: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """The interval, no narrower than with one pair added that half wins and half loses.
+
+    Where no query's quality changes the bootstrap is sure that none would, of however few queries. Source:
+    Agresti and Min, Simple improved confidence intervals for comparing matched proportions (2005).
+    """
+    n = len(gains) + 2
+    mean = float(gains.sum()) / n
+    half = 1.96 * math.sqrt(((float((gains**2).sum()) + 1) / n - mean**2) / n)
+    return min(low, mean - half), max(high, mean + half)
 
 
 def _costs(

@@ -64,7 +64,8 @@ def prove(
     """Decide whether an expert may join, on queries that are held back from every fit.
 
     The expert is asked the measured queries, its cluster's others, and a sample of the rest; the herd is
-    asked only where it is picked for a measured query that it has no graded answer to.
+    asked only where it is picked for a measured query that it has no graded answer to. What is on record
+    under the expert's name is left out: it was another model's, or an earlier one of its own.
 
     Args:
         table: recorded outcomes of the herd.
@@ -85,6 +86,7 @@ def prove(
         HerdwiseError: when the expert answered nothing.
     """
     report = progress or (lambda _stage, _done, _total: None)
+    table = table.restrict([name for name in table.herd.names if name != expert.name])
     ids = np.asarray(table.query_ids, dtype=object)
     back, graded = held_back(table.texts), gradable(table)
     rng = np.random.default_rng(seed)
@@ -121,12 +123,13 @@ def prove(
             expert if name == expert.name else herd[name],
             reach_expert if name == expert.name else lambda name=name: reach(name),  # type: ignore[misc]
             items,
-            out / "asked" / _digest(name, [item.id for item in items]),
+            out / "asked" / _digest(name, identity if name == expert.name else "", [i.id for i in items]),
+            identity=identity if name == expert.name else "",
             concurrency=settings.concurrency,
             progress=lambda done, total: report("ask the herd", done, total),
         )
         whole = merge([whole, more])
-    return decide(trial.measured_on(whole), cluster=cluster, seed=seed), whole
+    return decide(trial.measured_on(whole), cluster=cluster, unanswered=0.0, seed=seed), whole
 
 
 def save_router_with(
