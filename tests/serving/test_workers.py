@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from herdwise.serving.listening import listen
+
 ADMIN, CLIENT = "admin-secret", "client-secret"
 CONFIG = """
 candidates:
@@ -289,6 +291,49 @@ def test_what_no_worker_can_serve_is_told_once(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+async def test_where_no_process_can_be_started_those_who_live_go_on_until_one_can(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from herdwise.serving.service import Settings
+    from herdwise.serving.workers import Supervisor
+
+    program, gone = tmp_path / "program", tmp_path / "gone"
+    body = (
+        "import socket, struct, sys, time, msgspec\n"
+        "line = socket.socket(fileno=int(sys.argv[1]))\n"
+        "told = msgspec.msgpack.encode({'asked': 'ready', 'body': {}})\n"
+        "line.sendall(struct.pack('!I', len(told)) + told)\n"
+        "time.sleep(60)\n"
+    )
+    program.write_text(f"#!{sys.executable}\n{body}")
+    program.chmod(0o755)
+
+    def read() -> Any:
+        raise AssertionError("nobody reloads")
+
+    ready = asyncio.Event()
+    settings = Settings(host="127.0.0.1", port=0, workers=2)
+    supervisor = Supervisor(settings, "", read, [str(program)], {}, lambda _facts: ready.set())
+    listening = listen("127.0.0.1", 0)
+    running = asyncio.create_task(supervisor._run(listening))
+    async with asyncio.timeout(30):
+        await ready.wait()
+        first, other = (supervisor._alive[number].process for number in (0, 1))
+        program.rename(gone)
+        first.kill()
+        while "cannot be started" not in caplog.text:  # noqa: ASYNC110 - it is said in the log alone
+            await asyncio.sleep(0.02)
+        assert not running.done()
+        assert other.returncode is None
+        gone.rename(program)
+        while 0 not in supervisor._alive:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.02)
+        assert supervisor._alive[0].process is not first
+        supervisor._stop(signal.SIGTERM)
+        assert await running == signal.SIGTERM
+    listening.close()
+
+
 async def test_a_worker_that_died_holds_nothing() -> None:
     from herdwise.core.errors import RequestError
     from herdwise.serving.keyring import Budget, Terms, VirtualKey
@@ -316,7 +361,6 @@ async def test_a_worker_that_is_stuck_is_passed_over_then_killed(monkeypatch: py
     import socket
 
     from herdwise.serving import workers_council
-    from herdwise.serving.listening import listen
     from herdwise.serving.peer import Peer
     from herdwise.serving.service import Settings
     from herdwise.serving.workers_accept import Rota

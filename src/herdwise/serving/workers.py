@@ -7,6 +7,7 @@ is lost when one dies.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
@@ -190,20 +191,24 @@ class Supervisor:
     async def _begin(self, number: int) -> Worker:
         if self._stopping.is_set():
             raise HerdwiseError("the endpoint is about to end.")
-        line, theirs = socket.socketpair()
-        intake, their_intake = socket.socketpair()
+        with contextlib.ExitStack() as ours:
+            try:
+                line, theirs = socket.socketpair()
+                ours.callback(line.close)
+                with theirs:
+                    intake, their_intake = socket.socketpair()
+                    ours.callback(intake.close)
+                    with their_intake:
+                        process = await self._spawned(theirs, their_intake)
+                        their_number = their_intake.fileno()
+            except OSError as error:  # it may be possible again in a moment: those who live go on
+                raise HerdwiseError(
+                    f"no process can be started: {error.strerror or error}.",
+                    remedy="Is there memory, and room for processes and open files? Is Python where it was?",
+                ) from error
+            ours.pop_all()
         line.setblocking(False)
         intake.setblocking(False)
-        with theirs, their_intake:
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                str(theirs.fileno()),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), their_intake.fileno()),
-                # A terminal's Ctrl-C is for this process, which passes it on.
-                start_new_session=True,
-            )
-            their_number = their_intake.fileno()
         worker = self._alive[number] = Worker(number, self._council.text, process, intake)
         reader, writer = await asyncio.open_connection(sock=line)
         worker.peer = Peer(reader, writer, self._council.handlers(worker))
@@ -213,6 +218,16 @@ class Supervisor:
         if self._stopping.is_set():  # while it was being started
             process.terminate()
         return worker
+
+    async def _spawned(self, line: socket.socket, intake: socket.socket) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self._command,
+            str(line.fileno()),
+            stdin=asyncio.subprocess.DEVNULL,
+            pass_fds=(line.fileno(), intake.fileno()),
+            # A terminal's Ctrl-C is for this process, which passes it on.
+            start_new_session=True,
+        )
 
     async def _bury(self, worker: Worker) -> None:
         """Forget a worker that has ended, but for what it counted."""
