@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 ABOUT = "answers of the nano herd, models of 0.2 to 0.5 million parameters"
 GENERALIST = "generalist"
-#: Below it for every expert the generalist answers. On folds of the training split 0.1 changed the quality
-#: by a tenth of a point; 0.3 cost 1.5.
+#: Below it for every expert the generalist answers. On folds of the training split 0.1 and 0.2 cost nothing;
+#: 0.5 cost half a point to a point.
 MIN_QUALITY = 0.1
 #: What the console offers: a query for each expert ...
 EXAMPLES = {
@@ -33,7 +33,7 @@ EXAMPLES = {
     "verbs": "past tense of write and sing",
 }
 #: ... and some for none: small talk, two kinds at once, and a kind that nobody learned.
-OTHERS = ("hi, i am Maria Garcia", "capital of Norway and then add 17 and 25", "plural of mouse")
+OTHERS = ("hi, i am Maria Garcia", "symbol of gold; capital of Peru", "plural of mouse")
 
 
 def figures(table: OutcomeTable, router: Router, seed: int) -> Evaluation:
