@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -11,9 +12,18 @@ from typing import Any
 import msgspec
 import pytest
 
+from herdwise.backends.base import Backend
 from herdwise.backends.openai_compatible import OpenAICompatible
 from herdwise.core.candidate import Candidate
-from herdwise.core.errors import ArtefactError, ConfigError, InputError
+from herdwise.core.completion import Completion, Usage
+from herdwise.core.errors import (
+    ArtefactError,
+    BackendError,
+    ConfigError,
+    InputError,
+    TimeoutError_,
+    UpstreamStatusError,
+)
 from herdwise.core.money import Price
 from herdwise.experts.distil import distil
 from herdwise.experts.examples import Example
@@ -107,6 +117,87 @@ async def test_the_budget_is_never_exceeded_and_ends_the_work_cleanly(make: Any)
         await synthesise(asked, SEEDS, 1000)
         assert asked.spent_usd <= 0.002
         assert len(up.bodies) - n_calls <= 2
+
+
+async def test_the_budget_holds_for_writing_of_many_tokens_a_character(make: Any) -> None:
+    # The upstream bills a token per byte, as tokenizers do for writing that they hardly know.
+    text = "ಠ" * 300
+    _, teacher = await make(lambda body: "x")
+    with teacher(budget_usd=0.0005, max_tokens=10) as asked:
+        assert asked.most_usd([{"role": "user", "content": text}]) >= len(text.encode()) / 1e6
+        assert await asked.ask([{"role": "user", "content": text}]) is None
+        assert asked.budget_spent
+
+
+class Uneven(Backend):
+    """Refuses one question at once, takes its time with the others; counts what it was asked."""
+
+    name = "uneven"
+
+    def __init__(self, error: type[BackendError] | None = None) -> None:
+        self.asked: list[str] = []
+        self._error = error
+
+    async def complete(self, body: Mapping[str, Any]) -> Completion:
+        text = body["messages"][-1]["content"]
+        self.asked.append(text)
+        if text == "bad" and self._error is not None:
+            await asyncio.sleep(0.01)
+            raise self._error("no", candidate="teacher")
+        await asyncio.sleep(0.1)
+        return Completion(candidate="teacher", text="42", finish_reason="stop", usage=Usage(1, 1))
+
+    async def stream(self, body: Mapping[str, Any]) -> AsyncIterator[Any]:
+        raise NotImplementedError
+        yield
+
+    async def probe(self) -> Any:
+        raise NotImplementedError
+
+
+async def test_what_is_under_way_when_an_ask_fails_is_kept_and_nothing_more_is_asked(tmp_path: Path) -> None:
+    backend = Uneven(UpstreamStatusError)
+    with (
+        Teacher(PRICED, backend, tmp_path / "journal.jsonl", concurrency=2) as asked,
+        pytest.raises(UpstreamStatusError),
+    ):
+        await distil(asked, ["good", "bad", "later", "never"])
+    assert backend.asked == ["good", "bad"]
+    with Teacher(PRICED, backend, tmp_path / "journal.jsonl") as asked:
+        await distil(asked, ["good"])
+        assert (asked.n_asked, asked.n_kept) == (0, 1)
+
+
+async def test_a_call_that_ran_out_of_time_counts_in_the_budgets_of_later_runs(
+    tmp_path: Path,
+) -> None:
+    backend = Uneven(TimeoutError_)
+    with Teacher(PRICED, backend, tmp_path / "journal.jsonl", budget_usd=1.0) as asked:
+        most = asked.most_usd([{"role": "user", "content": "bad"}])
+        with pytest.raises(TimeoutError_):
+            await asked.ask([{"role": "user", "content": "bad"}])
+        assert asked.spent_usd == pytest.approx(most)
+    with Teacher(PRICED, backend, tmp_path / "journal.jsonl", budget_usd=1.0) as asked:
+        assert asked.spent_usd == pytest.approx(most)
+
+
+async def test_the_same_ask_made_twice_at_a_time_is_paid_for_once(tmp_path: Path) -> None:
+    backend = Uneven()
+    with Teacher(PRICED, backend, tmp_path / "journal.jsonl") as asked:
+        await distil(asked, ["same", "same"])
+    assert backend.asked == ["same"]
+
+
+async def test_one_seed_gives_several_samples_and_a_later_run_reads_the_same_ones(make: Any) -> None:
+    said = iter(range(100))
+    up, teacher = await make(lambda body: json.dumps([f"Double {next(said)}."]))
+    with teacher(concurrency=1) as asked:
+        first = await synthesise(asked, ["Double 7?"], 3, per_prompt=1)
+    assert len(first.queries) == 3
+    n_calls = len(up.bodies)
+    with teacher(concurrency=1) as asked:
+        assert (await synthesise(asked, ["Double 7?"], 3, per_prompt=1)).queries == first.queries
+    assert len(up.bodies) == n_calls
 
 
 async def test_a_budget_without_a_price_is_refused(make: Any) -> None:

@@ -6,7 +6,6 @@ Self-Consistency (2023), for the majority of several samples.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from herdwise.answers.agree import groups
 from herdwise.answers.extract import read_short_text, without_thinking
 from herdwise.answers.refusal import read_refusal
 from herdwise.experts.examples import ANSWER_MARK, Example
-from herdwise.experts.teacher import Teacher
+from herdwise.experts.teacher import Teacher, all_of
 
 Progress = Callable[[int, int], None]
 
@@ -86,7 +85,7 @@ async def distil(
     async def one(query: str) -> Example | str:
         nonlocal done
         messages = messages_for(query, task=task, shown=shown, reasoning=reasoning)
-        replies = await asyncio.gather(*(teacher.ask(messages, number) for number in range(samples)))
+        replies = await all_of(teacher.ask(messages, number) for number in range(samples))
         done += 1
         if progress is not None:
             progress(done, len(queries))
@@ -109,7 +108,7 @@ async def distil(
         steps = text[: text.rfind(ANSWER_MARK)].strip() if reasoning and ANSWER_MARK in text else ""
         return Example(query, answer or "", reasoning=steps, source=teacher.candidate.name)
 
-    found = await asyncio.gather(*(one(query) for query in queries))
+    found = await all_of(one(query) for query in queries)
     lost = [each for each in found if isinstance(each, str)]
     return Distilled(
         examples=[each for each in found if isinstance(each, Example)],

@@ -6,9 +6,9 @@ holds what was written before: so each can be asked at the same time, and again 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 
 from herdwise.core.errors import InputError
 from herdwise.experts.examples import plain
-from herdwise.experts.teacher import Teacher
+from herdwise.experts.teacher import Teacher, all_of
 
 #: Called with (done, total).
 Progress = Callable[[int, int], None]
@@ -105,7 +105,13 @@ async def synthesise(
         InputError: when there is no seed.
         BackendError: when the teacher cannot answer.
     """
-    planned = prompts(seeds, task, 2 * n, per_prompt=per_prompt, shown=shown, seed=seed)
+    # Few seeds give few different prompts; one that comes again is another sample.
+    asked = Counter[bytes]()
+    planned = []
+    for messages in prompts(seeds, task, 2 * n, per_prompt=per_prompt, shown=shown, seed=seed):
+        form = msgspec.json.encode(messages)
+        planned.append((messages, asked[form]))
+        asked[form] += 1
     taken = {plain(text) for text in seeds}
     found: list[str] = []
     n_repeated = n_unreadable = n_prompts = 0
@@ -115,7 +121,7 @@ async def synthesise(
         missing = -(-(n - len(found)) // per_prompt)
         if missing <= 0 or teacher.budget_spent:
             break
-        replies = await asyncio.gather(*(teacher.ask(m) for m in planned[start : start + missing]))
+        replies = await all_of(teacher.ask(*ask) for ask in planned[start : start + missing])
         for reply in replies:
             if reply is None:
                 continue

@@ -7,25 +7,28 @@ import hashlib
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 
 from herdwise.backends.base import Backend
 from herdwise.core.candidate import Candidate
-from herdwise.core.errors import ArtefactError, ConfigError
-from herdwise.core.query import CHARS_PER_TOKEN
+from herdwise.core.errors import ArtefactError, BackendError, BadResponseError, ConfigError, TimeoutError_
+from herdwise.profiling import spending
 from herdwise.profiling.asking import Asker, Patience
+
+T = TypeVar("T")
 
 
 class Reply(msgspec.Struct, frozen=True):
     """One paid answer, a line of the journal.
 
     Args:
-        key: digest of who was asked and what.
+        key: digest of who was asked and what; that of no ask for what a call that broke off may have cost.
         text: what came back.
         finish_reason, input_tokens, output_tokens: as the upstream stated them.
         cost_usd: None = unknown.
@@ -46,7 +49,8 @@ class Teacher:
     """Asks one candidate, and keeps what it said.
 
     A journal holds every reply: the same ask (same candidate, messages, sampling and number) is answered
-    from it, so that a run that was killed goes on without paying again.
+    from it, so that a run that was killed goes on without paying again. An ask that failed ends the asking:
+    what is under way then is still kept, what was to come raises the same error.
 
     Args:
         candidate: who is asked; its price is what counts.
@@ -92,6 +96,8 @@ class Teacher:
         self._budget_usd, self._max_tokens, self._temperature = budget_usd, max_tokens, temperature
         self._slots = asyncio.Semaphore(concurrency)
         self._reserved_usd = 0.0
+        self._asking: dict[str, asyncio.Lock] = {}
+        self._failed: BackendError | None = None
         self.n_asked = self.n_kept = 0
         self.budget_spent = False
         journal.parent.mkdir(parents=True, exist_ok=True)
@@ -130,32 +136,44 @@ class Teacher:
             BackendError: when it cannot answer.
         """
         key = self._key(messages, number)
-        if key in self._replies:
-            self.n_kept += 1
-            return self._replies[key]
-        async with self._slots:
-            reserve = self.most_usd(messages) or 0.0
-            if self._budget_usd is not None:
-                if self.spent_usd + self._reserved_usd + reserve > self._budget_usd:
-                    self.budget_spent = True
-                    return None
-                self._reserved_usd += reserve
-            try:
-                completion = await self._asker.ask(self.body(messages))
-            finally:
-                if self._budget_usd is not None:
-                    self._reserved_usd -= reserve
-            used = completion.usage
-            cost = self.candidate.price.cost_usd(used.input_tokens, used.output_tokens)
-            if cost is None and self._budget_usd is not None:
-                cost = reserve  # tokens were not told: the most that it can have cost counts
-            reply = Reply(
-                key, completion.text, completion.finish_reason, used.input_tokens, used.output_tokens, cost
-            )
-            self._keep(reply)
-            self.n_asked += 1
-            self.spent_usd += cost or 0.0
-            return reply
+        # The same ask, made twice at a time, is paid for once.
+        async with self._asking.setdefault(key, asyncio.Lock()):
+            if key in self._replies:
+                self.n_kept += 1
+                return self._replies[key]
+            async with self._slots:
+                return await self._paid(key, messages)
+
+    async def _paid(self, key: str, messages: Sequence[Mapping[str, Any]]) -> Reply | None:
+        if self._failed is not None:
+            raise self._failed
+        reserve = self.most_usd(messages) or 0.0
+        if self._budget_usd is not None and self.spent_usd + self._reserved_usd + reserve > self._budget_usd:
+            self.budget_spent = True
+            return None
+        self._reserved_usd += reserve
+        try:
+            completion = await self._asker.ask(self.body(messages))
+        except BackendError as error:
+            self._failed = error
+            if reserve and isinstance(error, TimeoutError_ | BadResponseError):
+                # Work was done for these, and may be billed.
+                self._keep(Reply(f"lost {key} {time.time_ns()}", "", cost_usd=reserve))
+                self.spent_usd += reserve
+            raise
+        finally:
+            self._reserved_usd -= reserve
+        used = completion.usage
+        cost = self.candidate.price.cost_usd(used.input_tokens, used.output_tokens)
+        if cost is None and self._budget_usd is not None:
+            cost = reserve  # tokens were not told: the most that it can have cost counts
+        reply = Reply(
+            key, completion.text, completion.finish_reason, used.input_tokens, used.output_tokens, cost
+        )
+        self._keep(reply)
+        self.n_asked += 1
+        self.spent_usd += cost or 0.0
+        return reply
 
     def _key(self, messages: Sequence[Mapping[str, Any]], number: int) -> str:
         asked = [self._identity, self.body(messages), number]
@@ -179,10 +197,18 @@ class Teacher:
             os.close(self._file)
 
 
+async def all_of(asks: Iterable[Awaitable[T]]) -> list[T]:
+    """Results in order. Where one fails, the others end first: what they paid for is kept."""
+    found = await asyncio.gather(*asks, return_exceptions=True)
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+    return [each for each in found if not isinstance(each, BaseException)]
+
+
 def most_usd(candidate: Candidate, messages: Sequence[Mapping[str, Any]], max_tokens: int) -> float | None:
-    """Most that one ask costs, its length estimated; None = the price is unknown."""
-    chars = sum(len(str(message.get("content") or "")) for message in messages)
-    return candidate.price.cost_usd(math.ceil(chars / CHARS_PER_TOKEN), max_tokens)
+    """Most that one ask costs, a token per byte of its messages; None = the price is unknown."""
+    return spending.most_usd(candidate.price, messages, {"max_tokens": max_tokens})
 
 
 def _lock(file: int, path: Path) -> None:
