@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import tracemalloc
 from typing import Any
@@ -131,6 +132,15 @@ async def test_a_question_whose_answer_has_gone_is_forgotten(endpoint: Any) -> N
     await e.chat(QUESTION)
     await e.chat("How do I bake bread?")
     assert status(await e.chat(REWORDED)) == "miss"
+
+
+async def test_who_wants_a_younger_answer_takes_it_from_nobody_else(endpoint: Any) -> None:
+    e = await endpoint(cache=ALIKE)
+    await e.chat(QUESTION)
+    await asyncio.sleep(1.1)
+    young = await e.chat(REWORDED, headers={"cache-control": "max-age=1, no-store"})
+    assert status(young) == "miss"
+    assert status(await e.chat(REWORDED)) == "similar"
 
 
 async def test_a_learned_router_compares_by_its_own_encoder(endpoint: Any, saved_router: Any) -> None:

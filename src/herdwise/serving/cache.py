@@ -138,12 +138,12 @@ class Cache:
         key, cosine = nearest
         if await self._found(looked, key):
             looked.told, looked.similarity = "similar", cosine
-        else:
-            similar.drop(key)  # its answer has gone
 
     async def _found(self, looked: Looked, key: bytes) -> bool:
         raw = await self._store.get(key)
         if raw is None:
+            if self._similar is not None:
+                self._similar.drop(key)  # its answer has gone
             return False
         try:
             answer = _decode(raw)
