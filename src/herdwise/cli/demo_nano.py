@@ -19,6 +19,8 @@ GENERALIST = "generalist"
 #: Below it for every expert the generalist answers. On folds of the training split 0.1 and 0.2 cost nothing;
 #: 0.5 cost half a point to a point.
 MIN_QUALITY = 0.1
+#: Where an answer is doubtful, the next best are asked too. Best on folds of the training split.
+CASCADE = {"threshold": 0.9, "order": "utility", "most": 3}
 #: What the console offers: a query for each expert ...
 EXAMPLES = {
     "dates": "write 14.02.2021 in words",
@@ -39,6 +41,7 @@ OTHERS = ("hi, i am Maria Garcia", "symbol of gold; capital of Peru", "plural of
 def figures(table: OutcomeTable, router: Router, seed: int) -> Evaluation:
     """Show what the herd, its members and the oracle reach; the figures of routing."""
     from herdwise.evaluation.evaluate import evaluate
+    from herdwise.routing.base import POLICIES
 
     test = table.split("test")
     with console.stages() as progress:
@@ -46,10 +49,10 @@ def figures(table: OutcomeTable, router: Router, seed: int) -> Evaluation:
             evaluate(
                 test, router=router, policy=policy, goals=_goals(), cost="usd", seed=seed, progress=progress
             )
-            for policy in ("single", "cascade")
+            for policy in ("single", POLICIES.create("cascade", **CASCADE))
         )
     console.show()
-    draw(_systems(routed, cascade))
+    draw(_systems(test, routed, cascade))
     draw(_families(test, routed))
     console.show(
         "\nThe same beside larger generalists, with intervals: python benchmarks/bench_herd.py\n"
@@ -66,16 +69,25 @@ def _goals() -> Goals:
     return Goals(min_quality=MIN_QUALITY, generalist=GENERALIST)
 
 
-def _systems(routed: Evaluation, cascade: Evaluation) -> Table:
+def _systems(test: OutcomeTable, routed: Evaluation, cascade: Evaluation) -> Table:
     """Ways to answer: one model always, the herd, hindsight."""
     from herdwise.evaluation.tables import Table, percent, span
 
     best, always = routed.best_single, {c.candidate: c.quality for c in routed.candidates}
+    active_b = {c.name: c.active_params_b for c in test.herd}
     rows: list[tuple[str | None, ...]] = []
     if best.candidate != GENERALIST:
-        rows.append((f"{GENERALIST} always", percent(always[GENERALIST]), None, None, None))
+        rows.append(
+            (f"{GENERALIST} always", percent(always[GENERALIST]), None, None, _millions(active_b[GENERALIST]))
+        )
     rows += [
-        (f"best single: {best.candidate}", percent(best.quality), span(best.low, best.high), None, None),
+        (
+            f"best single: {best.candidate}",
+            percent(best.quality),
+            span(best.low, best.high),
+            None,
+            _millions(active_b[best.candidate]),
+        ),
         ("herd, routed (single)", *_herd(routed.router)),
         ("herd, cascade", *_herd(cascade.router)),
         ("oracle (hindsight)", percent(routed.oracle.quality), None, None, None),
@@ -90,13 +102,16 @@ def _systems(routed: Evaluation, cascade: Evaluation) -> Table:
 def _herd(router: RouterFigures) -> tuple[str | None, ...]:
     from herdwise.evaluation.tables import percent, span
 
-    active_b = router.effective_params_b
     return (
         percent(router.quality),
         span(router.low, router.high),
         f"{100 * router.gain:+.1f} ({100 * router.gain_low:+.1f} to {100 * router.gain_high:+.1f})",
-        None if active_b is None else f"{1e3 * active_b:.2f}M",
+        _millions(router.effective_params_b),
     )
+
+
+def _millions(params_b: float | None) -> str | None:
+    return None if params_b is None else f"{1e3 * params_b:.2f}M"
 
 
 def _families(test: OutcomeTable, routed: Evaluation) -> Table:
@@ -126,6 +141,7 @@ def config(table: OutcomeTable, port: int) -> str:
         candidates=experts,
         min_quality=MIN_QUALITY,
         generalist=GENERALIST,
+        cascade=", ".join(f"{name}: {value}" for name, value in CASCADE.items()),
         port=port,
         examples=examples,
     )
@@ -156,9 +172,12 @@ router: router
 # `herdwise profile` and `herdwise train` make a router that knows them all, `herdwise enlist` adds one.
 candidates:
 {candidates}
-# The model `auto` asks whoever is predicted best; `auto/cascade`, `auto/vote`, ... work as well.
+# The model `auto` asks whoever is predicted best; `auto/vote`, `auto/consult`, ... work as well.
 policy:
   name: single
+  # Instead: where the first answer is doubtful, up to two more are asked.
+  #name: cascade
+  #options: {{{cascade}}}
 
 goals:
   # Where every expert is predicted to be right less often than that, the generalist answers.
