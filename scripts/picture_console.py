@@ -20,7 +20,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parent.parent
-QUERY = "pls renmae yellowWindowHistory to snake_case"
+QUERY = "i have 60 euros adn get 25 more, how much is it"
 WIDTH = 900
 _MARGIN = 20
 _READY_S, _POLL_S = 300, 0.2
