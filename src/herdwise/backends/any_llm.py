@@ -199,7 +199,8 @@ class AnyLLMProvider(Backend):
         told = f"candidate {self.candidate!r}: {said}"
         if kind == "RateLimitError" or status in {429, 529}:
             after = getattr(error, "retry_after", None)
-            after_s = float(after) if after is not None and str(after).replace(".", "", 1).isdigit() else None
+            plain = str(after).isascii() and str(after).replace(".", "", 1).isdigit()
+            after_s = float(after) if after is not None and plain else None
             return RateLimitError(told, candidate=self.candidate, status=status or 429, retry_after_s=after_s)
         if kind == "GatewayTimeoutError":
             return self._timed_out(said)
