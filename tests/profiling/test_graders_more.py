@@ -190,3 +190,10 @@ def test_what_a_grader_lacks_is_named_by_field(
     lacking = GRADERS.create(grader, **options).check(item(reference))
     assert lacking is not None
     assert lacking.startswith(field)
+
+
+@pytest.mark.parametrize("text", ['{"a": "\\ud800"}', "[" * 900 + "]" * 900, "[" * 100_000])
+def test_json_that_cannot_be_looked_at_is_wrong_and_breaks_nothing(text: str) -> None:
+    nested = {"anyOf": [{"type": "object"}, {"type": "array", "items": {"$ref": "#"}}]}
+    assert quality(JsonSchema(schema=nested), None, text) == 0.0
+    assert quality(JsonSchema(), '{"a": "b"}', text) == 0.0

@@ -55,6 +55,14 @@ class JsonSchema(Grader):
         value = _read_json(completion.text, strict=self.strict)
         if value is _NOTHING:
             return Grade(0.0, None, "no JSON could be read")
+        try:
+            return self._compared(item, value)
+        except UnicodeEncodeError:
+            return Grade(0.0, None, "it holds half a surrogate pair")
+        except RecursionError:
+            return Grade(0.0, None, "it is nested too deeply to be looked at")
+
+    def _compared(self, item: Item, value: Any) -> Grade:
         said = msgspec.json.encode(value, order="sorted").decode()
         if self.schema is not None:
             validator = _validator(msgspec.json.encode(self.schema, order="sorted"))
