@@ -190,6 +190,28 @@ async def test_a_grader_that_breaks_is_loud_and_costs_no_second_ask(
     assert len(up.bodies) == 4
 
 
+async def test_what_is_under_way_when_a_grader_breaks_is_kept(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Exact):
+        def grade(self, item: Item, completion: Completion) -> Grade:
+            if completion.candidate == "ant":
+                raise ConfigError("the sandbox cannot start.")
+            return super().grade(item, completion)
+
+    await setup.add("ant")
+    slow = await setup.add("slow")
+    slow.behave("slow", delay_s=0.3)
+    with monkeypatch.context() as patched:
+        patched.setitem(GRADERS._loaded, "exact", Broken)
+        with pytest.raises(ConfigError, match="the sandbox cannot start"):
+            await setup.profiler(sums(4), concurrency=1).run(tmp_path)
+    assert len(slow.bodies) == 1
+    summary = await setup.profiler(sums(4)).run(tmp_path)
+    assert summary.n_resumed == 2
+    assert setup.asked("slow").most_common(1)[0][1] == 1
+
+
 @pytest.mark.parametrize("change", ["items", "sampling", "identities", "herd"])
 async def test_another_profiles_journal_is_refused(setup: Setup, tmp_path: Path, change: str) -> None:
     await setup.add("ant")

@@ -84,6 +84,8 @@ class Run:
         self._asked = Counter[str]()
         self._took_usd: dict[str, float] = dict.fromkeys(plan.herd.names, 0.0)
         self._unknown_usd = any(p.cost_usd is None for p in paid)
+        #: What ends the run: a grader that broke, a full disk.
+        self._broken: Exception | None = None
 
     async def work(self) -> None:
         """Ask, have judged and grade all that is missing.
@@ -92,15 +94,13 @@ class Run:
             HerdwiseError: when a grader breaks.
         """
         talks = conversations(self._plan.items)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for name in self._plan.herd.names:
-                    groups = deque((turns, sample) for sample in range(self._plan.samples) for turns in talks)
-                    for _ in range(self._plan.limits[name]):
-                        group.create_task(self._worker(name, groups))
-        except ExceptionGroup as errors:
-            # One is the cause, the others are mostly its like; the group itself tells people nothing.
-            raise errors.exceptions[0] from errors
+        async with asyncio.TaskGroup() as group:
+            for name in self._plan.herd.names:
+                groups = deque((turns, sample) for sample in range(self._plan.samples) for turns in talks)
+                for _ in range(self._plan.limits[name]):
+                    group.create_task(self._worker(name, groups))
+        if self._broken is not None:
+            raise self._broken
 
     def standing(self) -> Standing:
         """See ``Standing``."""
@@ -122,15 +122,21 @@ class Run:
         return None if self._unknown_usd else self.budget.spent_usd
 
     async def _worker(self, name: str, groups: deque[tuple[list[Item], int]]) -> None:
-        while groups:
-            turns, sample = groups.popleft()
-            await asyncio.sleep(0)  # where nothing needs asking, others still get their turn
-            for item in turns:
-                await self._one(name, item, sample)
-                self._done += 1
-                self._left[name] -= 1
-                if self._progress is not None:
-                    self._progress(self._done, self._plan.n_pairs)
+        try:
+            while groups:
+                turns, sample = groups.popleft()
+                await asyncio.sleep(0)  # where nothing needs asking, others still get their turn
+                for item in turns:
+                    if self._broken is not None:
+                        return
+                    await self._one(name, item, sample)
+                    self._done += 1
+                    self._left[name] -= 1
+                    if self._progress is not None:
+                        self._progress(self._done, self._plan.n_pairs)
+        except Exception as error:
+            # Nobody is cancelled for it: the answers that are under way are paid for.
+            self._broken = self._broken or error
 
     async def _one(self, name: str, item: Item, sample: int) -> None:
         pair: Pair = (item.id, name, sample)
