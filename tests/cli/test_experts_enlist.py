@@ -200,3 +200,22 @@ def test_a_config_without_an_admin_key_says_what_to_do(herdwise: Callable[..., A
     )  # fmt: skip
     assert done.code == 2
     assert "server.admin_key" in done.err
+
+
+def test_a_config_that_is_a_link_and_only_its_owners_stays_so_and_its_backup_is_as_private(
+    herdwise: Callable[..., Any], place: Place, tmp_path: Path
+) -> None:
+    place.config.chmod(0o600)
+    link = tmp_path / "elsewhere" / "herdwise.yaml"
+    link.parent.mkdir()
+    link.symlink_to(place.config)
+    done = herdwise(
+        "experts", "enlist", "--config", link, "--entry", place.entry, "--router", place.wider,
+        "--no-reload", "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert link.is_symlink()
+    assert [c["name"] for c in yaml.safe_load(place.config.read_text())["candidates"]][-1] == "delta"
+    backup = Path(done.json["backup"])
+    assert backup.parent == place.config.parent
+    assert {path.stat().st_mode & 0o777 for path in (backup, place.config)} == {0o600}

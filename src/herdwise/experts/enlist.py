@@ -93,21 +93,23 @@ def enlist(
         RefusedError: when the endpoint could not be reached or did not take it; nothing has changed then.
     """
     name = str(entry["name"])
+    config = config.resolve()  # a link to it stays one
     before = _text(config)
-    place = _place(config.resolve().parent / f"router-with-{name}")
+    place = _place(config.parent / f"router-with-{name}")
     after = with_router(with_candidate(before, entry), place.name)
     backup = config.with_name(f"{config.name}.before-{name}")
     trial = config.with_name(f".{config.name}.trial.yaml")
     shutil.copytree(router, place)
     try:
-        write_whole(trial, after.encode())
+        # A config may hold keys: who may not read it may not read its copies.
+        write_whole(trial, after.encode(), like=config)
         try:
             check(trial)
         finally:
             trial.unlink(missing_ok=True)
         if _text(config) != before:
             raise ConfigError(f"{config} was changed meanwhile.", remedy="Enlist again.")
-        write_whole(backup, before.encode())
+        write_whole(backup, before.encode(), like=config)
         write_whole(config, after.encode())
         try:
             told = {} if running is None else _reload(running)

@@ -87,8 +87,14 @@ def write_examples(path: str | os.PathLike[str], examples: Iterable[Example]) ->
     write_whole(Path(path), b"".join(msgspec.json.encode(example) + b"\n" for example in examples))
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file's content at once, so that a reader or a kill never sees half of it."""
+def write_whole(path: Path, content: bytes, *, like: Path | None = None) -> None:
+    """Replace a file's content at once, so that a reader or a kill never sees half of it.
+
+    Args:
+        path: keeps its permissions where it exists.
+        content: the new one.
+        like: the file whose permissions a new one gets; all may read it otherwise.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -96,7 +102,8 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        model = path if path.exists() else like
+        mode = 0o644 if model is None else model.stat().st_mode & 0o777
         Path(temporary).chmod(mode)
         Path(temporary).replace(path)
     finally:

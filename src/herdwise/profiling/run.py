@@ -134,7 +134,7 @@ class Run:
                     self._left[name] -= 1
                     if self._progress is not None:
                         self._progress(self._done, self._plan.n_pairs)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again once all have ended
             # Nobody is cancelled for it: the answers that are under way are paid for.
             self._broken = self._broken or error
 
