@@ -120,6 +120,16 @@ def test_an_expert_that_knows_what_the_herd_does_not_is_admitted_and_nothing_is_
     assert again.verdict == made.verdict
     other = make(replace(order, proof=replace(order.proof, n_probes=30)))
     assert other.done == ["gate"]
+    # A right answer that was mended, a price, other training: each begins anew where it counts.
+    mended = [*(order.table.references or ())]
+    mended[-1] = "K5"
+    assert make(replace(order, table=replace(order.table, references=mended, _cache={}))).done[0] == "select"
+    assert make(order).status == "admitted"
+    dear = Herd([HERD["clerk"].replace(active_params_b=70.0), HERD["poet"]])
+    assert make(replace(order, herd=dear)).done == ["gate"]
+    longer = make(replace(order, training=replace(order.training, steps=160)))
+    assert longer.done == ["fine-tune", "quantise", "gate"]
+    assert longer.status == "admitted"
     with pytest.raises(ArtefactError, match="belongs to the expert 'coder'"):
         make(replace(order, name="other"))
 

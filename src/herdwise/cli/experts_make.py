@@ -155,6 +155,7 @@ def register(group: typer.Typer) -> None:
                     source_inputs=told,
                     reach=wired.reach,
                     reach_expert=embedded_backend(name),
+                    identify=wired.identity,
                     weak_in=() if ledger is None else (SERVED,),
                     training=training,
                     base=base,

@@ -37,6 +37,8 @@ class Order:
         source_inputs: JSON values that decide what the source gives.
         reach: a backend of the herd, by name; asked where a pick of the gate has no recorded answer.
         reach_expert: a backend for a model folder.
+        identify: what stands behind a name of the herd, such as the upstream's model; another model's answers
+            are never taken for this one's.
         weak_in: benchmarks that the weakness is looked for in, such as "served"; empty = all.
         proof: how the gate tries the expert.
         training: how the expert is trained.
@@ -60,6 +62,7 @@ class Order:
     source_inputs: dict[str, Any]
     reach: Callable[[str], Backend]
     reach_expert: Callable[[Path], Backend]
+    identify: Callable[[str], str] = str
     weak_in: tuple[str, ...] = ()
     proof: ProofSettings = field(default_factory=ProofSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)

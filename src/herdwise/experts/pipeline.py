@@ -7,6 +7,7 @@ done again; a step that finds nothing to gain ends the chain. ``enlist`` brings 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 from herdwise.core.candidate import Candidate
 from herdwise.core.errors import InputError
 from herdwise.core.money import Price
+from herdwise.core.outcomes import OutcomeTable
 from herdwise.encoding.base import ENCODERS
 from herdwise.experts.curate import Curated, curate
 from herdwise.experts.examples import Example, digest_of, pretty, read_examples, write_examples, write_whole
@@ -125,7 +127,7 @@ class _Making:
             figures = {"best_quality": w.best_quality, "lost_quality": w.lost_quality}
             return {"weak": True, **told, **figures, "n_measured": len(target.measured)}, [path]
 
-        inputs = {"outcomes": table.fingerprint(), "clusters": order.clusters, "cluster": order.cluster}
+        inputs = {"outcomes": _digest_of_table(table), "clusters": order.clusters, "cluster": order.cluster}
         self._step("select", {**inputs, "share": GATE_SHARE}, work)
         return msgspec.json.decode(path.read_bytes(), type=Target | None)
 
@@ -149,7 +151,14 @@ class _Making:
         back = held_back(list(texts.values()))
         measured = [text for text, held in zip(texts.values(), back, strict=True) if held]
 
+        inputs: dict[str, Any] = {"examples": digest_of(examples), "settings": asdict(order.curation)}
+        inputs |= {"voters": [order.identify(name) for name in order.voters]}
+        inputs |= {"judge": None if order.judge is None else asdict(order.judge)}
+        inputs["held_out"] = _digest(sorted(measured))
+
         def work() -> Work:
+            if order.judge is not None:
+                _empty_unless(order.out / "judges", inputs, order.seed)
             found: Curated = curate(
                 examples,
                 votes=self._votes(examples),
@@ -166,9 +175,6 @@ class _Making:
             figures = {"n": len(found.examples), "dropped": found.counts, "auroc": found.auroc}
             return {**figures, "notes": found.notes}, [kept, dropped]
 
-        inputs: dict[str, Any] = {"examples": digest_of(examples), "settings": asdict(order.curation)}
-        inputs |= {"voters": order.voters, "judge": None if order.judge is None else asdict(order.judge)}
-        inputs["held_out"] = hashlib.sha256(msgspec.json.encode(sorted(measured))).hexdigest()
         figures = self._step("curate", inputs, work)
         return read_examples(kept) if figures["n"] else []
 
@@ -180,6 +186,7 @@ class _Making:
                 lambda name=name: order.reach(name),  # type: ignore[misc]
                 [e.query for e in examples],
                 order.out / "votes" / f"{i}.jsonl",
+                identity=order.identify(name),
                 progress=lambda done, total: self.progress("ask the voters", done, total),
             )
             for i, name in enumerate(order.voters)
@@ -202,7 +209,12 @@ class _Making:
         def told(at: TrainingProgress) -> None:
             self.progress("fine-tune", at.step, at.steps)
 
+        inputs: dict[str, Any] = {"examples": digest_of(examples), "settings": asdict(order.training)}
+        inputs |= {"base": None if order.base is None else _contents(order.base)}
+        inputs |= {"reasoning": order.reasoning}
+
         def work() -> Work:
+            _empty_unless(trained, inputs, order.seed)
             report = finetune(
                 learned,
                 trained,
@@ -213,8 +225,6 @@ class _Making:
             )
             return msgspec.to_builtins(report) | {"folder": trained.name}, [trained]
 
-        inputs: dict[str, Any] = {"examples": digest_of(examples), "settings": asdict(order.training)}
-        inputs |= {"base": None if order.base is None else str(order.base), "reasoning": order.reasoning}
         self._step("fine-tune", inputs, work)
         if order.merge_with:
             trained = self._merge(trained)
@@ -243,8 +253,8 @@ class _Making:
             return msgspec.to_builtins(report) | {"folders": [merged.name]}, [merged]
 
         step = self.manifest.step("fine-tune")
-        inputs: dict[str, Any] = {"model": None if step is None else step.files, "base": str(base)}
-        inputs |= {"parts": [str(part) for part in order.merge_with], "method": order.merge_method}
+        inputs: dict[str, Any] = {"model": None if step is None else step.files, "base": _contents(base)}
+        inputs |= {"parts": [_contents(part) for part in order.merge_with], "method": order.merge_method}
         self._step("merge", inputs, work)
         return merged
 
@@ -253,7 +263,7 @@ class _Making:
         verdict, router = order.out / "verdict.json", order.out / "router"
         # All that is known now, the expert's outcomes among them: what the next expert starts from.
         known = order.out / "outcomes"
-        weights = {p.name: sha256(p) for p in sorted(model.glob("*.*")) if p.is_file()}
+        weights = _contents(model)
         expert = self._facts()
 
         def work() -> Work:
@@ -280,8 +290,9 @@ class _Making:
             )
             return {"words": found.words}, [verdict, known, router]
 
-        inputs = {"model": weights, "outcomes": order.table.fingerprint(), "herd": repr(order.herd)}
-        self._step("gate", {**inputs, "settings": repr(order.proof)}, work)
+        herd = [(order.identify(candidate.name), candidate) for candidate in order.herd]
+        inputs = {"model": weights, "outcomes": _digest_of_table(order.table), "herd": _digest(herd)}
+        self._step("gate", {**inputs, "settings": _digest(order.proof)}, work)
         return msgspec.json.decode(verdict.read_bytes(), type=Verdict)
 
     def _facts(self) -> Candidate:
@@ -297,3 +308,27 @@ class _Making:
             price=Price(0.0, 0.0),
             tags=frozenset({"expert"}),
         )
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()
+
+
+def _digest_of_table(table: OutcomeTable) -> str:
+    """Of all that a step looks at: right answers and costs too, which the table's fingerprint leaves out."""
+    columns = [table.fingerprint(name) for name in ("quality", "cost_usd") if table.has(name)]
+    return _digest([columns, table.references, table.benchmarks])
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    """Name -> sha256 of a model folder's files."""
+    return {p.name: sha256(p) for p in sorted(folder.glob("*.*")) if p.is_file()}
+
+
+def _empty_unless(folder: Path, inputs: dict[str, Any], seed: int) -> None:
+    """Remove a training run that was begun from other inputs; one from these goes on."""
+    begun = folder.with_name(f".{folder.name}.begun")
+    digest = _digest([inputs, seed]).encode()
+    if folder.exists() and not (begun.exists() and begun.read_bytes() == digest):
+        shutil.rmtree(folder)
+    write_whole(begun, digest)

@@ -20,6 +20,7 @@ def vote(
     queries: Sequence[str],
     journal: Path,
     *,
+    identity: str = "",
     task: str = "",
     budget_usd: float | None = None,
     max_tokens: int = 256,
@@ -32,6 +33,7 @@ def vote(
         reach: makes its backend.
         queries: what it is asked.
         journal: of its replies; none is paid for twice.
+        identity: what stands behind the candidate's name.
         task: what they are about, in words.
         budget_usd: most that its replies may cost; None = no limit.
         max_tokens: of a reply.
@@ -44,7 +46,13 @@ def vote(
         backend = reach()
         try:
             with Teacher(
-                candidate, backend, journal, budget_usd=budget_usd, max_tokens=max_tokens, temperature=0.0
+                candidate,
+                backend,
+                journal,
+                identity=identity,
+                budget_usd=budget_usd,
+                max_tokens=max_tokens,
+                temperature=0.0,
             ) as voter:
                 found = await distil(voter, list(dict.fromkeys(queries)), task=task, progress=progress)
                 return {e.query: e.answer for e in found.examples}
