@@ -96,12 +96,36 @@ def test_configs_that_cannot_be_run_are_refused(folder: Path) -> None:
         {"num_attention_heads": 5},
         {"tie_word_embeddings": False},
         {"attention_bias": True},
+        {"max_position_embeddings": 10**9},
+        {"max_position_embeddings": 10**30},
+        {"num_hidden_layers": 10**9},
+        {"rope_theta": 0},
+        {"rope_theta": -1.0},
+        {"rope_theta": 10**400},
+        {"rms_norm_eps": -1.0},
     ):
         before = (folder / "config.json").read_text()
         edit(folder, **change)
         with pytest.raises(ArtefactError, match=r"config\.json"):
             read_config(folder)
         (folder / "config.json").write_text(before)
+
+
+@pytest.mark.parametrize("content", [b'{"herdwise": "\xff"}', b"[" * 100_000, b" " * 2**24 + b"{}"])
+def test_a_strangers_config_that_is_no_text_too_deep_or_too_long_is_named(
+    folder: Path, content: bytes
+) -> None:
+    (folder / "config.json").write_bytes(content)
+    with pytest.raises(ArtefactError, match=r"config\.json: (not JSON|larger)"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize("kind", ["F8_E4M3", "BF16", "E8"])
+def test_weights_of_a_type_that_numpy_lacks_are_named(folder: Path, kind: str) -> None:
+    head = json.dumps({"a": {"dtype": kind, "shape": [4], "data_offsets": [0, 4]}}).encode()
+    (folder / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + bytes(4))
+    with pytest.raises(ArtefactError, match=r"model\.safetensors: not a readable"):
+        read_model(folder)
 
 
 def test_a_shape_that_does_not_divide_is_refused() -> None:

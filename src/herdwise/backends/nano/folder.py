@@ -9,6 +9,7 @@ In its float forms transformers and peft load the folder as it stands.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ FORMAT = 1
 #: The largest weights file that is read; a nano model has a few MB.
 MAX_BYTES = 2**30
 SCALE = ".scale"
+#: A folder may be a stranger's: what costs memory without standing in the weights file is bounded too.
+_MOST_LAYERS, _MOST_CONTEXT, _MOST_JSON_BYTES = 256, 2**16, 2**24
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -62,6 +65,16 @@ class NanoConfig:
         counts = (self.width, self.layers, self.heads, self.kv_heads, self.hidden, self.max_context)
         if min(counts) < 1:
             raise ArtefactError("a model's width, layers, heads, hidden and max_context must be 1 or more.")
+        if self.layers > _MOST_LAYERS or self.max_context > _MOST_CONTEXT:
+            raise ArtefactError(
+                f"{self.layers} layers and a context of {self.max_context}: no nano model has as many.",
+                remedy=f"At most {_MOST_LAYERS} and {_MOST_CONTEXT} can be run.",
+            )
+        if not (0 < self.rope_theta < math.inf and 0 <= self.norm_eps < math.inf):
+            raise ArtefactError(
+                f"rope_theta {self.rope_theta} or norm_eps {self.norm_eps} is out of range.",
+                remedy="rope_theta must be above 0, rms_norm_eps 0 or more.",
+            )
         if self.width % (2 * self.heads) or self.heads % self.kv_heads:
             raise ArtefactError(
                 f"width {self.width}, {self.heads} heads and {self.kv_heads} heads of keys do not divide.",
@@ -166,8 +179,9 @@ def read_config(folder: str | os.PathLike[str]) -> NanoConfig:
             rope_theta=float(stated["rope_theta"]),
             norm_eps=float(stated["rms_norm_eps"]),
         )
-    except (KeyError, TypeError, ValueError, ArtefactError) as error:
-        raise ArtefactError(f"{path}: not a nano model's config ({error!r}).") from error
+    except (KeyError, TypeError, ValueError, OverflowError, ArtefactError) as error:
+        told = error.message if isinstance(error, ArtefactError) else repr(error)
+        raise ArtefactError(f"{path}: not a nano model's config ({told}).") from error
     if not stated.get("tie_word_embeddings") or stated.get("attention_bias") or stated.get("mlp_bias"):
         raise ArtefactError(f"{path}: only tied embeddings, and layers without biases, can be run.")
     return config
@@ -187,7 +201,8 @@ def read_model(folder: str | os.PathLike[str]) -> tuple[NanoConfig, Tensors]:
         raise ArtefactError(f"{path}: larger than {MAX_BYTES} bytes, which no nano model is.")
     try:
         stored = load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        # numpy has no name for some types that the format knows.
         raise ArtefactError(f"{path}: not a readable safetensors file ({error}).") from error
     return config, {name: _as_float(name, shape, stored, path) for name, shape in config.shapes().items()}
 
@@ -260,10 +275,12 @@ def _replace(path: Path, content: bytes) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > _MOST_JSON_BYTES:
+            raise ArtefactError(f"{path}: larger than {_MOST_JSON_BYTES} bytes.")
         value = msgspec.json.decode(path.read_bytes())
     except OSError as error:
         raise ArtefactError(f"{path}: cannot be read ({error.strerror}).") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ArtefactError(f"{path}: not JSON ({error}).") from error
     if not isinstance(value, dict):
         raise ArtefactError(f"{path}: not a JSON object.")
