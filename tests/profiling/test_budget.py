@@ -163,6 +163,17 @@ def test_the_most_that_an_ask_can_cost_counts_bytes_and_the_limit() -> None:
     assert most_usd(FREE, said, {}) == 0.0
 
 
+def test_the_most_that_an_ask_can_cost_counts_every_choice_and_calls_of_tools() -> None:
+    price, asked = Price(1.0, 1.0), {"role": "user", "content": "How?"}
+    one = most_usd(price, [asked], {"max_tokens": 100})
+    assert one is not None
+    assert most_usd(price, [asked], {"max_tokens": 100, "n": 5}) == pytest.approx(one + 400e-6)
+    called = {"role": "assistant", "content": None, "tool_calls": [{"function": {"arguments": "x" * 1000}}]}
+    more = most_usd(price, [asked, called], {"max_tokens": 100})
+    assert more is not None
+    assert more > one + 1000e-6
+
+
 async def test_what_does_not_fit_waits_for_what_is_open() -> None:
     budget = Budget(10.0, 4.0)
     assert await budget.hold(6.0)

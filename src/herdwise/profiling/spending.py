@@ -20,15 +20,22 @@ def most_usd(price: Price, messages: Sequence[Mapping[str, Any]], request: Mappi
     """The most that one ask can cost, in USD; None where its price or the answer's length is unbounded.
 
     A token holds at least one byte, so there are no more tokens than bytes; output is bounded by
-    ``max_completion_tokens`` or ``max_tokens``.
+    ``max_completion_tokens`` or ``max_tokens``, for each of ``n`` choices.
     """
     if price.input_usd_per_mtok == 0 and price.output_usd_per_mtok == 0:
         return 0.0
     limit = request.get("max_completion_tokens", request.get("max_tokens"))
-    tokens = _PER_ASK + sum(_most_tokens(m.get("content")) + _PER_MESSAGE for m in messages)
+    tokens = _PER_ASK + sum(_most_tokens(m.get("content")) + _PER_MESSAGE + _beside(m) for m in messages)
     extra = {k: v for k, v in request.items() if k in {"tools", "response_format"}}
     tokens += len(msgspec.json.encode(extra)) if extra else 0
-    return price.cost_usd(tokens, limit)
+    choices = request.get("n") or 1
+    return price.cost_usd(tokens, None if limit is None else limit * choices)
+
+
+def _beside(message: Mapping[str, Any]) -> int:
+    """Tokens of what a message holds besides its content, such as calls of tools."""
+    other = {key: value for key, value in message.items() if key not in {"role", "content"}}
+    return len(msgspec.json.encode(other)) if other else 0
 
 
 def _most_tokens(content: Any) -> int:
