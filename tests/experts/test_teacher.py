@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from herdwise.backends.base import Backend
+from herdwise.backends.embedded import Embedded
 from herdwise.backends.openai_compatible import OpenAICompatible
 from herdwise.core.candidate import Candidate
 from herdwise.core.completion import Completion, Usage
@@ -22,6 +23,7 @@ from herdwise.core.errors import (
     ConfigError,
     InputError,
     TimeoutError_,
+    UnsupportedError,
     UpstreamStatusError,
 )
 from herdwise.core.money import Price
@@ -166,6 +168,21 @@ async def test_what_is_under_way_when_an_ask_fails_is_kept_and_nothing_more_is_a
     with Teacher(PRICED, backend, tmp_path / "journal.jsonl") as asked:
         await distil(asked, ["good"])
         assert (asked.n_asked, asked.n_kept) == (0, 1)
+
+
+async def test_a_query_beyond_the_teachers_context_is_left_out_and_the_others_are_answered(
+    nano_folder: Path, tmp_path: Path
+) -> None:
+    backend = Embedded("teacher", folder=nano_folder)
+    long = "x" * 5000
+    with Teacher(PRICED, backend, tmp_path / "journal.jsonl", max_tokens=5) as asked:
+        found = await distil(asked, ["How many?", long])
+        assert asked.n_asked == 1
+        assert "x" not in {e.query[0] for e in found.examples}
+        assert len(found.examples) + found.n_unread == 2
+        with pytest.raises(UnsupportedError, match="context"):
+            await distil(asked, [long])
+    await backend.close()
 
 
 async def test_a_call_that_ran_out_of_time_counts_in_the_budgets_of_later_runs(

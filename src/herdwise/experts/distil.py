@@ -13,6 +13,7 @@ from typing import Any
 from herdwise.answers.agree import groups
 from herdwise.answers.extract import read_short_text, without_thinking
 from herdwise.answers.refusal import read_refusal
+from herdwise.core.errors import UnsupportedError
 from herdwise.experts.examples import ANSWER_MARK, Example
 from herdwise.experts.teacher import Teacher, all_of
 
@@ -29,7 +30,7 @@ class Distilled:
     Args:
         examples: one per query that was answered, in the order of the queries.
         n_refused: queries that it refused.
-        n_unread: queries whose answer could not be read, or was cut off.
+        n_unread: queries whose answer could not be read, or was cut off, or that are beyond the teacher.
         n_disagreed: queries on which too few of its samples agreed.
         n_left: queries that the budget did not reach.
     """
@@ -81,12 +82,18 @@ async def distil(
         BackendError: when the teacher cannot answer.
     """
     done = 0
+    beyond: list[UnsupportedError] = []
 
     async def one(query: str) -> Example | str:
         nonlocal done
         messages = messages_for(query, task=task, shown=shown, reasoning=reasoning)
-        replies = await all_of(teacher.ask(messages, number) for number in range(samples))
-        done += 1
+        try:
+            replies = await all_of(teacher.ask(messages, number) for number in range(samples))
+        except UnsupportedError as error:
+            beyond.append(error)
+            return "unread"
+        finally:
+            done += 1
         if progress is not None:
             progress(done, len(queries))
         texts = [r.text for r in replies if r is not None and r.finish_reason != "length"]
@@ -109,6 +116,8 @@ async def distil(
         return Example(query, answer or "", reasoning=steps, source=teacher.candidate.name)
 
     found = await all_of(one(query) for query in queries)
+    if beyond and len(beyond) == len(queries):
+        raise beyond[0]
     lost = [each for each in found if isinstance(each, str)]
     return Distilled(
         examples=[each for each in found if isinstance(each, Example)],

@@ -17,7 +17,14 @@ import msgspec
 
 from herdwise.backends.base import Backend
 from herdwise.core.candidate import Candidate
-from herdwise.core.errors import ArtefactError, BackendError, BadResponseError, ConfigError, TimeoutError_
+from herdwise.core.errors import (
+    ArtefactError,
+    BackendError,
+    BadResponseError,
+    ConfigError,
+    TimeoutError_,
+    UnsupportedError,
+)
 from herdwise.profiling import spending
 from herdwise.profiling.asking import Asker, Patience
 
@@ -133,6 +140,7 @@ class Teacher:
             number: tells asks apart that are the same otherwise, such as several samples.
 
         Raises:
+            UnsupportedError: when this ask is beyond the candidate; others may not be.
             BackendError: when it cannot answer.
         """
         key = self._key(messages, number)
@@ -154,6 +162,8 @@ class Teacher:
         self._reserved_usd += reserve
         try:
             completion = await self._asker.ask(self.body(messages))
+        except UnsupportedError:
+            raise  # it says something of this ask alone, such as one longer than the context
         except BackendError as error:
             self._failed = error
             if reserve and isinstance(error, TimeoutError_ | BadResponseError):
