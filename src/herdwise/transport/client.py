@@ -1,7 +1,8 @@
 """One keep-alive HTTP client for all candidates: timeouts, bounded bodies, errors of the one tree.
 
-aiohttp and not httpx: see docs/decisions/0006-http-client.md. Nothing is retried here; a policy decides
-what follows a failure.
+Upstreams by http are called as ``plain`` does; the others, and clients with a bound on connections, go
+through aiohttp (and not httpx: see docs/decisions/0006-http-client.md). Nothing is retried here; a policy
+decides what follows a failure.
 """
 
 from __future__ import annotations
@@ -9,21 +10,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
-from yarl import URL
 
 from herdwise.core.errors import BackendError, BadResponseError, TimeoutError_
+from herdwise.transport.call import Answer, Call, Limits, NoConnectionError, SilentError, Timeouts
 from herdwise.transport.content import is_json, json_object, media_type
 from herdwise.transport.failures import from_aiohttp, from_error_object, from_status
 from herdwise.transport.lines import LineParser
+from herdwise.transport.plain import PlainClient
 from herdwise.transport.sse import Event, SSEParser
 from herdwise.transport.tracing import TRACE_HEADERS
 
+_T = TypeVar("_T")
+__all__ = ["Call", "HttpClient", "Limits", "Timeouts"]
+
+#: Compression would hold back the events of a stream. A body that comes compressed all the same is unpacked,
+#: and its bound holds for the unpacked bytes.
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "herdwise"}
 #: How long the end of a body is awaited after a stream's last event, so that the connection can be kept.
 _TAIL_S = 0.1
 #: As much of an error's body is read; the rest is of no use to anybody.
@@ -31,68 +38,6 @@ _ERROR_BODY_BYTES = 256 * 1024
 #: A stream that does not say what it is gets the benefit of the doubt.
 _STREAMS = frozenset({"text/event-stream", ""})
 _LINES = frozenset({"application/x-ndjson", "application/jsonl", "application/json-lines", ""})
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Limits for one call, in seconds; None = none.
-
-    Args:
-        connect_s: to open the connection.
-        first_byte_s: of a stream, from the ask to its first event; comments that only keep the
-            connection alive do not count. A whole answer is sent when it is complete, so for it only
-            ``total_s`` holds.
-        idle_s: of a stream, between two reads after its first event.
-        total_s: from the ask to the last byte.
-    """
-
-    connect_s: float | None = 5.0
-    first_byte_s: float | None = 60.0
-    idle_s: float | None = 60.0
-    total_s: float | None = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of the client.
-
-    Args:
-        max_connections_per_host: open at a time; 0 = no limit (the per-candidate limits hold then).
-        keepalive_s: how long an idle connection is kept.
-        max_body_bytes: longest body, after decompression; a stream's too, of which all is kept to its end.
-        max_event_bytes: longest event of a stream.
-    """
-
-    max_connections_per_host: int = 0
-    keepalive_s: float = 30.0
-    max_body_bytes: int = 64 * 1024 * 1024
-    max_event_bytes: int = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request.
-
-    Args:
-        method: GET or POST.
-        url: absolute.
-        candidate: whom errors name.
-        data: the body.
-        headers: sent with it.
-        timeouts: for this call; None = the client's.
-        secrets: texts that must not stand in an error, even where the upstream repeats them.
-    """
-
-    method: str
-    url: URL
-    candidate: str
-    data: bytes | None = None
-    headers: Mapping[str, str] | None = None
-    timeouts: Timeouts | None = None
-    secrets: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"Call({self.method} {self.url}, candidate={self.candidate!r})"
 
 
 class HttpClient:
@@ -109,6 +54,7 @@ class HttpClient:
     def __init__(self, limits: Limits | None = None, timeouts: Timeouts | None = None) -> None:
         self.limits, self.timeouts = limits or Limits(), timeouts or Timeouts()
         self._session: aiohttp.ClientSession | None = None
+        self._plain: PlainClient | None = None
 
     async def read(self, call: Call) -> tuple[Mapping[str, str], bytes]:
         """Headers and body of a whole answer.
@@ -119,15 +65,18 @@ class HttpClient:
         """
         timeouts = call.timeouts or self.timeouts
         try:
-            async with await self._send(call, timeouts) as response:
+            response = await self._send(call, timeouts)
+            try:
                 body = await self._body(response, call)
-                if response.status >= 300:
-                    raise from_status(response.status, response.headers, body, call.candidate, call.secrets)
-                return response.headers, body
+            finally:
+                response.close()  # does nothing to a connection that went back to the pool at the end
         except TimeoutError as error:
             raise _timed_out(error, timeouts, call.candidate) from None
         except (aiohttp.ClientError, OSError) as error:
             raise from_aiohttp(error, call.candidate) from None
+        if response.status >= 300:
+            raise from_status(response.status, response.headers, body, call.candidate, call.secrets)
+        return response.headers, body
 
     async def read_json(self, call: Call) -> dict[str, Any]:
         """A whole answer that must be one JSON object.
@@ -175,20 +124,16 @@ class HttpClient:
             candidate=call.candidate, max_event_bytes=self.limits.max_event_bytes
         )
         kinds = _LINES if lines else _STREAMS
-        response: aiohttp.ClientResponse | None = None
+        response: Answer | None = None
         began, over, n_bytes = False, False, 0
-        waiting = asyncio.timeout_at(deadline)
         try:
-            async with waiting:
-                response = await self._send(call, timeouts)
-                if response.status >= 300 or media_type(response.headers) not in kinds:
-                    raise await self._not_a_stream(response, call)
+            response = await self._send(call, timeouts, deadline)
+            if response.status >= 300 or media_type(response.headers) not in kinds:
+                raise await self._not_a_stream(response, call, deadline)
             while not over:
                 if began:
                     deadline = None if timeouts.idle_s is None else loop.time() + timeouts.idle_s
-                waiting = asyncio.timeout_at(deadline)
-                async with waiting:
-                    data = await response.content.readany()
+                data = await response.readany(deadline)
                 over = not data
                 n_bytes += len(data)
                 if n_bytes > self.limits.max_body_bytes:
@@ -197,7 +142,11 @@ class HttpClient:
                 if not events:
                     continue
                 began = True
-                end = next((place for place, event in enumerate(events) if event.data == last), None)
+                end = None
+                for place, event in enumerate(events):
+                    if event.data == last:
+                        end = place
+                        break
                 if end is None:
                     yield events
                     continue
@@ -207,21 +156,33 @@ class HttpClient:
                 yield events[end : end + 1]
                 return
         except TimeoutError as error:
-            silence = _silence(timeouts, began) if waiting.expired() else ""
+            silence = _silence(timeouts, began) if isinstance(error, SilentError) else ""
             raise _timed_out(error, timeouts, call.candidate, silence) from None
         except (aiohttp.ClientError, OSError) as error:
             raise from_aiohttp(error, call.candidate) from None
         finally:
             if response is not None:
-                response.close()  # does nothing to a connection that went back to the pool at the end
+                response.close()
 
     async def close(self) -> None:
         """Close all connections; the client may be used again afterwards."""
         session, self._session = self._session, None
+        plain, self._plain = self._plain, None
+        if plain is not None:
+            plain.close()
         if session is not None:
             await session.close()
 
-    async def _send(self, call: Call, timeouts: Timeouts) -> aiohttp.ClientResponse:
+    async def _send(self, call: Call, timeouts: Timeouts, by: float | None = None) -> Answer:
+        """The answer, its head; ``by`` is the time of the event loop by which that has to be there."""
+        headers, trace = call.headers, TRACE_HEADERS.get()
+        if trace is not None:
+            headers = {**(headers or {}), **trace}
+        if call.url.scheme == "http" and not self.limits.max_connections_per_host:
+            if self._plain is None:
+                self._plain = PlainClient(self.limits.keepalive_s, _HEADERS)
+            limits = {"connect_s": timeouts.connect_s, "total_s": timeouts.total_s}
+            return await self._plain.send(call, headers, **limits, by=by)
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 # aiohttp sets TCP_NODELAY on every connection.
@@ -232,37 +193,41 @@ class HttpClient:
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
-                # Compression would hold back the events of a stream. A body that comes compressed all the
-                # same is unpacked, and its bound holds for the unpacked bytes.
-                headers={"Accept-Encoding": "identity", "User-Agent": "herdwise"},
+                headers=_HEADERS,
                 auto_decompress=True,
             )
-        headers, trace = call.headers, TRACE_HEADERS.get()
-        if trace is not None:
-            headers = {**(headers or {}), **trace}
-        return await self._session.request(
-            call.method,
-            call.url,
-            data=call.data,
-            headers=headers,
-            allow_redirects=False,
-            timeout=_for_aiohttp(timeouts),
-        )
+        return _Aiohttp(await _within(by, self._request(self._session, call, headers, timeouts)))
 
-    async def _body(self, response: aiohttp.ClientResponse, call: Call) -> bytes:
+    @staticmethod
+    async def _request(
+        session: aiohttp.ClientSession, call: Call, headers: Mapping[str, str] | None, timeouts: Timeouts
+    ) -> aiohttp.ClientResponse:
+        try:
+            return await session.request(
+                call.method,
+                call.url,
+                data=call.data,
+                headers=headers,
+                allow_redirects=False,
+                timeout=_for_aiohttp(timeouts),
+            )
+        except aiohttp.ConnectionTimeoutError:
+            raise NoConnectionError from None
+
+    async def _body(self, response: Answer, call: Call, by: float | None = None) -> bytes:
         """The body, bounded. An error's body is cut at its bound, any other is refused."""
         failed = response.status >= 300
         limit = _ERROR_BODY_BYTES if failed else self.limits.max_body_bytes
         stated = response.content_length
         if failed or stated is None or stated <= limit:
-            body = await response.content.readany()
-            more = await response.content.readany() if body else b""
+            body = await response.readany(by)
+            more = await response.readany(by) if body else b""
             if more:
                 # One buffer that grows: a hundred thousand small pieces would leave the heap in shreds.
                 buffer = bytearray(body)
                 while more and len(buffer) <= limit:
                     buffer += more
-                    more = await response.content.readany()
+                    more = await response.readany(by)
                 body = bytes(buffer)
             if failed or len(body) <= limit:
                 return body[:limit] if failed else body
@@ -271,8 +236,8 @@ class HttpClient:
             f"candidate {call.candidate!r} sent a body of more than {limit} bytes.", candidate=call.candidate
         )
 
-    async def _not_a_stream(self, response: aiohttp.ClientResponse, call: Call) -> BackendError:
-        body = await self._body(response, call)
+    async def _not_a_stream(self, response: Answer, call: Call, by: float | None) -> BackendError:
+        body = await self._body(response, call, by)
         if response.status >= 300:
             return from_status(response.status, response.headers, body, call.candidate, call.secrets)
         kind = media_type(response.headers)
@@ -286,12 +251,39 @@ class HttpClient:
         )
 
 
-async def _skip_tail(response: aiohttp.ClientResponse) -> None:
+class _Aiohttp:
+    """aiohttp's response as an ``Answer``."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status, self.headers = response.status, response.headers
+        self.content_length, self.close = response.content_length, response.close
+
+    async def readany(self, by: float | None = None) -> bytes:
+        """See ``Answer.readany``."""
+        return await _within(by, self._response.content.readany())
+
+
+async def _within(by: float | None, work: Coroutine[Any, Any, _T]) -> _T:
+    if by is None:
+        return await work
+    waiting = asyncio.timeout_at(by)
+    try:
+        async with waiting:
+            return await work
+    except TimeoutError:
+        if waiting.expired():
+            raise SilentError from None
+        raise
+
+
+async def _skip_tail(response: Answer) -> None:
     """Read what little follows the last event, so that the connection goes back to the pool."""
-    with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):  # the answer is complete already
-        async with asyncio.timeout(_TAIL_S):
-            while await response.content.readany():
-                pass
+    by = asyncio.get_running_loop().time() + _TAIL_S
+    # The answer is complete already.
+    with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError, BackendError):
+        while await response.readany(by):
+            pass
 
 
 @functools.lru_cache(maxsize=256)
@@ -309,7 +301,7 @@ def _silence(timeouts: Timeouts, began: bool) -> str:
 
 def _timed_out(error: TimeoutError, timeouts: Timeouts, candidate: str, silence: str = "") -> TimeoutError_:
     what = silence or f"no whole answer within {timeouts.total_s} s"
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
+    if isinstance(error, NoConnectionError):
         what = f"no connection within {timeouts.connect_s} s"
     return TimeoutError_(f"candidate {candidate!r}: {what}.", candidate=candidate)
 

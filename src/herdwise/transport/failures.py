@@ -43,17 +43,24 @@ def from_aiohttp(error: Exception, candidate: str) -> BackendError:
         said = " ".join(error.message.split())
         return BadResponseError(f"{who} does not speak HTTP: {said}.", candidate=candidate)
     if isinstance(error, aiohttp.ClientConnectorError):
-        # Messages go to clients, whom addresses do not concern; remedies go to the operator only.
-        return UnreachableError(
-            f"{who} cannot be reached: {_reason(error.os_error)}.",
-            candidate=candidate,
-            remedy=f"Is it running at {error.host}:{error.port}, and is its base_url right?",
-        )
+        return unreachable(error.os_error, error.host, error.port, candidate)
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return ConnectError(f"{who} closed the connection without an answer.", candidate=candidate)
     if isinstance(error, aiohttp.InvalidURL):
         return ConnectError(f"{who}: its base_url makes no URL.", candidate=candidate)
     return ConnectError(f"{who}: the connection broke: {_reason(error)}.", candidate=candidate)
+
+
+def unreachable(error: BaseException, host: str, port: int | None, candidate: str) -> UnreachableError:
+    """The error for a connection that cannot be made.
+
+    Messages go to clients, whom addresses do not concern; remedies go to the operator only.
+    """
+    return UnreachableError(
+        f"candidate {candidate!r} cannot be reached: {_reason(error)}.",
+        candidate=candidate,
+        remedy=f"Is it running at {host}:{port}, and is its base_url right?",
+    )
 
 
 def from_status(

@@ -100,12 +100,15 @@ class SSEParser:
         Returns:
             What is left.
         """
-        start = 0
-        while data.startswith(b"data: ", start) and not self._at_start and not self._event:
-            end = data.find(b"\n", start)
-            if end < 0 or data[end + 1 : end + 2] != b"\n":
+        if self._at_start or self._event:
+            return data
+        start, found, limit = 0, data.find, self._limit
+        while data.startswith(b"data: ", start):
+            end = found(b"\n", start)
+            if end < 0 or not data.startswith(b"\n", end + 1):
                 break
-            self._check(end - start)
+            if end - start > limit:
+                self._check(end - start)
             events.append(Event(self._text(data[start + 6 : end]), "message", self._id, self._retry_ms))
             self._retry_ms = None
             start = end + 2
