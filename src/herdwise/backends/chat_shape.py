@@ -47,18 +47,26 @@ def read_chunk(content: Mapping[str, Any], candidate: str) -> Chunk:
     """
     text, finish_reason = "", None
     choices = content.get("choices") or ()
-    if not isinstance(choices, (list, tuple)) or not all(isinstance(c, Mapping) for c in choices):
-        raise BadResponseError(f"candidate {candidate!r} sent a chunk without choices.", candidate=candidate)
+    if not isinstance(choices, (list, tuple)):
+        raise _choiceless(candidate)
     for choice in choices:
+        if not isinstance(choice, dict):
+            raise _choiceless(candidate)
         delta = choice.get("delta")
         if delta and (not isinstance(delta, dict) or "tool_calls" in delta):
             _check_calls(delta, candidate)
         if choice.get("index", 0) != 0:
             continue
         if delta:
-            text += content_text(delta.get("content"))
+            said = delta.get("content")
+            text += said if isinstance(said, str) else content_text(said)
         finish_reason = _text(choice.get("finish_reason")) or finish_reason
-    return Chunk(content, text, finish_reason, read_usage(content.get("usage")))
+    usage = content.get("usage")
+    return Chunk(content, text, finish_reason, None if usage is None else read_usage(usage))
+
+
+def _choiceless(candidate: str) -> BadResponseError:
+    return BadResponseError(f"candidate {candidate!r} sent a chunk without choices.", candidate=candidate)
 
 
 def read_usage(usage: Any) -> Usage | None:

@@ -46,9 +46,12 @@ class Completion:
     body: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chunk:
-    """One piece of a streamed answer: the upstream's own chunk object, and what was read from it."""
+    """One piece of a streamed answer: the upstream's own chunk object, and what was read from it.
+
+    Not changed once it is made; that is not enforced, because making it would take four times as long.
+    """
 
     body: Mapping[str, Any]
     text: str = ""

@@ -141,7 +141,9 @@ def _said(body: Mapping[str, Any]) -> set[str]:
     for choice in body.get("choices") or ():
         delta = choice.get("delta")
         if delta:
-            parts.update(key for key, value in delta.items() if value and key not in _NOT_SUBSTANCE)
+            for key, value in delta.items():
+                if value and key not in _NOT_SUBSTANCE:
+                    parts.add(key)
     return parts
 
 
