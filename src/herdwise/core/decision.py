@@ -49,6 +49,10 @@ class Constraints:
     candidates: frozenset[str] | None = None
 
 
+#: Nothing is limited; what most requests say.
+NO_LIMITS = Constraints()
+
+
 @dataclass(frozen=True, slots=True)
 class Preferences:
     """Soft goals (Tryage's flags): a weight each, 0 = indifferent.
@@ -98,7 +102,7 @@ class Goals:
     min_quality_probability: float | None = None
     generalist: str | None = None
     limit_probability: float | None = 0.8
-    constraints: Constraints = field(default_factory=Constraints)
+    constraints: Constraints = NO_LIMITS
     preferences: Preferences = field(default_factory=Preferences)
     leave_margin: float = 0.02
     switch_margin: float = 0.05

@@ -7,6 +7,7 @@ happened there. People do ask the same things again, and a candidate that was ri
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -52,6 +53,7 @@ class Repeats:
         m = Y.shape[1]
         self.directions_ = rng.standard_normal((X.shape[1], _N_SHADOWS)).astype(np.float32)
         self.shadows_ = np.zeros((0, _N_SHADOWS), dtype=np.float32)
+        self.__dict__.pop("_column", None)
         self.correction_ = np.zeros((0, m), dtype=np.float16)
         shadows = X @ self.directions_
         group = _groups(shadows)
@@ -106,9 +108,13 @@ class Repeats:
         """What to add to the ``(m,)`` prediction of one vector; None where it was never asked."""
         return self._found(z @ self.directions_) if len(self.shadows_) else None
 
+    @cached_property
+    def _column(self) -> np.ndarray:
+        """By which the shadows are sorted, one number beside the other."""
+        return np.ascontiguousarray(self.shadows_[:, 0])
+
     def _found(self, shadow: np.ndarray) -> np.ndarray | None:
-        column = self.shadows_[:, 0]
-        low, high = np.searchsorted(column, (shadow[0] - _TOLERANCE, shadow[0] + _TOLERANCE))
+        low, high = self._column.searchsorted((shadow[0] - _TOLERANCE, shadow[0] + _TOLERANCE))
         if low == high:
             return None
         same = np.flatnonzero((np.abs(self.shadows_[low:high] - shadow) <= _TOLERANCE).all(axis=1))

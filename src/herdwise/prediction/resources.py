@@ -203,10 +203,10 @@ class ResourcePredictor:
         self,
         x: np.ndarray,
         input_tokens: float,
-        input_usd_per_mtok: np.ndarray,
-        output_usd_per_mtok: np.ndarray,
+        input_usd_per_mtok: np.ndarray | None,
+        output_usd_per_mtok: np.ndarray | None,
     ) -> Resources:
-        """The same for one vector ``(d,)``: arrays of ``(m,)``."""
+        """The same for one vector ``(d,)``: arrays of ``(m,)``; without prices, learned costs only."""
         tokens, (shortest, longest) = float(input_tokens), self._bounds
         length = min(max(math.log1p(tokens), shortest), longest)
         value = x @ self._weights + length * self._on_length
@@ -219,7 +219,7 @@ class ResourcePredictor:
         for place, kind in enumerate(self._kinds):
             parts[kind] = value[place * m : (place + 1) * m]
         cost, latency, output = parts
-        if not self._all_costs:
+        if not self._all_costs and input_usd_per_mtok is not None and output_usd_per_mtok is not None:
             price = priced(tokens, output, input_usd_per_mtok, output_usd_per_mtok)
             cost = np.where(np.isnan(cost), price, cost)
         return Resources(cost, latency, output)

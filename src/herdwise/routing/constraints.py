@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from herdwise.core.candidate import Candidate, Herd
-from herdwise.core.decision import Constraints, Estimates, Goals, ResourceKind
+from herdwise.core.decision import NO_LIMITS, Constraints, Estimates, Goals, ResourceKind
 from herdwise.core.errors import NoCandidateError, UnknownNameError
 from herdwise.core.query import Query
 
@@ -66,7 +66,7 @@ def admit(
     if answer_tokens:
         needs_room, shortest = needs_room + answer_tokens, facts.shortest_context
     if (
-        limits == _NO_LIMITS
+        (limits is NO_LIMITS or limits == NO_LIMITS)
         and not query.tools
         and not query.modalities
         and not query.json_schema
@@ -129,7 +129,6 @@ def admit(
     return admitted, removed
 
 
-_NO_LIMITS = Constraints()
 #: Keys of a candidate that its config may state, by which a requirement is met.
 _STATED = ("tools", "json_schema", "modalities")
 

@@ -91,7 +91,7 @@ def scene(facts: HerdFacts, query: Query, goals: Goals, estimates: Estimates) ->
         UnknownCostError: when cost counts and none is known.
     """
     admitted, removed = admit(facts, query, estimates, goals)
-    if not admitted.any():
+    if admitted is not facts.all_admitted and not admitted.any():
         raise refuse_empty(removed)
     utility, admitted = utilities(facts, estimates, goals, admitted, removed)
     return Situation(

@@ -206,6 +206,13 @@ class Router:
         return facts.input_usd_per_mtok, facts.output_usd_per_mtok
 
     @cached_property
+    def _asked_prices(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """The same for a decision; None where every cost follows another price in the end."""
+        if self.admitted is None and self._in_order and self._whose_price == "everybody's":
+            return None, None
+        return self.learned_prices
+
+    @cached_property
     def repriced(self) -> np.ndarray:
         """Whose price differs from the one in the training data: cost follows the price from here on."""
         trained = [self.by_column[int(s)].price if s >= 0 else None for s in self.source]
@@ -285,7 +292,7 @@ class Router:
         x = self.encoder.encode_one(self._asked(query))
         quality = self.predictor.predict_one(x)
         tokens = query.input_tokens
-        got = self.resources.predict_one(x, tokens, *self.learned_prices)
+        got = self.resources.predict_one(x, tokens, *self._asked_prices)
         if self.admitted is not None:
             quality, got = self.with_enlisted(quality), self.admitted.resources(got, tokens)
         detail = RouterDetail(self, x, query)

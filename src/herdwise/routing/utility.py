@@ -67,6 +67,8 @@ def utilities(
     if single is not None and admitted[single] and (goals.cost_weight > 0 or not wish.neutral):
         behind = estimates.quality < estimates.quality[single]
         utility = utility - wish.quality * goals.leave_margin * behind
+    if admitted is facts.all_admitted:
+        return utility, admitted
     return np.where(admitted, utility, -np.inf), admitted
 
 
