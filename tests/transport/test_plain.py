@@ -217,7 +217,7 @@ async def test_a_slow_answer_times_out_also_on_a_connection_that_is_kept(client:
 
 
 async def test_a_reader_that_is_slow_makes_the_server_wait() -> None:
-    made, written = HttpClient(Limits(max_event_bytes=10**9), _TIMES), 0
+    made, written = HttpClient(Limits(max_body_bytes=10**9), _TIMES), 0
     line = b"data: " + b"x" * 100_000 + b"\n\n"
 
     async def handle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
