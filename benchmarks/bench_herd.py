@@ -11,8 +11,7 @@ Accuracy is the share of answers that are exactly right, in percent, with the 95
 prompts. Active parameters are summed over the models asked, in thousands. What is asked in the test split was
 in no training item in any words, but for requests to decline in the family chat: most name only one of the
 two words by which they are held out, so some stand in the generalists' training too. The router learns from
-the folder's training split, whose prompts no model was trained on either, with the same exception.
-Settings are those that were best on folds of it.
+the folder's training split, whose prompts no model was trained on either. Settings are those that were best on folds of it.
 """
 
 from __future__ import annotations
@@ -230,6 +229,28 @@ def by_family(
         print(f"{family:22} {own} " + " ".join(f"{100 * value:12.1f}" for value in shown))
 
 
+def experts_alone(herd: OutcomeTable) -> None:
+    """The experts without the generalist, where each prompt has an expert: equal compute on both sides."""
+    names = [name for name in herd.herd.names if name != GENERALIST_NAME]
+    known = np.isin(np.array(herd.benchmarks), EXPERT_FAMILIES)
+    rows = herd.take(np.flatnonzero(known))
+    train, test = rows.restrict(names).split("train"), rows.split("test")
+    ground = Ground(Router.fit(train, keep_texts=False), test.restrict(names))
+    routed = ground.earned(ground.course(ROUTED[0]))
+    generalist = test.matrix()[:, test.herd.index(GENERALIST_NAME)].astype(float)
+    print(
+        f"\nthe {len(names)} experts without the generalist, whose compute is theirs together; "
+        f"{test.n_queries} prompts of their families; accuracy %"
+    )
+    for title, right in (
+        ("generalist", generalist),
+        ("routed experts", routed),
+        ("routed experts - generalist", routed - generalist),
+        ("oracle of the experts", ground.quality.max(axis=1)),
+    ):
+        print(f"{title:44} {percent(right)}")
+
+
 def skill_table(herd: OutcomeTable, references: OutcomeTable) -> None:
     """A new family: an adapter on the generalist against a new expert in the herd."""
     whole = joined([herd, references.restrict([*herd.herd.names, NEWCOMER, ADAPTED])])
@@ -306,6 +327,7 @@ def main() -> None:
     else:
         print("references: none are recorded; --train-references DIR trains them")
     founding_table(herd, recorded)
+    experts_alone(herd)
     if recorded is not None:
         skill_table(herd, recorded)
 
