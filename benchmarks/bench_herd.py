@@ -11,7 +11,8 @@ Accuracy is the share of answers that are exactly right, in percent, with the 95
 prompts. Active parameters are summed over the models asked, in thousands. What is asked in the test split was
 in no training item in any words, but for requests to decline in the family chat: most name only one of the
 two words by which they are held out, so some stand in the generalists' training too. The router learns from
-the folder's training split, whose prompts no model was trained on either. Settings are those that were best on folds of it.
+the folder's training split, whose prompts no model was trained on either. Settings are those
+that were best on folds of it.
 """
 
 from __future__ import annotations
