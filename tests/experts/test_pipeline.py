@@ -144,11 +144,15 @@ def test_a_sabotaged_expert_is_refused(order: Order, tmp_path: Path) -> None:
          for bird, code in wrong.items() for place in PLACES for n in range(4, 14)],
     )  # fmt: skip
     curation = replace(order.curation, source_weights={"recorded": 0.0})
+    # An earlier model was admitted: nobody may enlist this one by what is left of it.
+    (order.out / "router").mkdir(parents=True)
+    (order.out / "candidate.json").write_text("{}")
     made = make(replace(order, source=from_file(data), curation=curation))
     assert (made.status, made.entry, made.router) == ("refused", None, None)
     assert made.verdict is not None
     assert made.verdict.expert_quality < 0.2
     assert not (order.out / "router").exists()
+    assert not (order.out / "candidate.json").exists()
 
 
 def test_what_is_on_record_under_the_experts_name_is_not_the_experts(order: Order, tmp_path: Path) -> None:

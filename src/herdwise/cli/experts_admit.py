@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,8 @@ def register(group: typer.Typer) -> None:
                 progress=progress,
             )
         write_whole(out / "verdict.json", pretty(verdict))
+        if (out / "router").exists():
+            shutil.rmtree(out / "router")  # that of an earlier verdict
         if verdict.admitted:
             save_router_with(known, wired.herd, expert, out / "router", verdict, settings=settings, seed=seed)
         if as_json:

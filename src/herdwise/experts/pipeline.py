@@ -77,6 +77,7 @@ class _Making:
         model = self._train(chosen)
         verdict = self._gate(target, model)
         if not verdict.admitted:
+            (order.out / "candidate.json").unlink(missing_ok=True)  # of an earlier model that was admitted
             return self._made("refused", "gate", verdict.words, verdict)
         entry = entry_of(self._facts(), model)
         write_whole(order.out / "candidate.json", pretty(entry))
@@ -284,6 +285,8 @@ class _Making:
             write_whole(verdict, pretty(found))
             write_outcomes(replace(table, splits=["train"] * table.n_queries), known)
             if not found.admitted:
+                if router.exists():
+                    shutil.rmtree(router)
                 return {"words": found.words}, [verdict, known]
             save_router_with(
                 table, order.herd, expert, router, found, settings=order.proof, progress=self.progress
