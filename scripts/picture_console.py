@@ -38,7 +38,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "demo.log"
         with log.open("w") as output:
-            command = [Path(sys.executable).parent / "herdwise", "demo", "--dir", folder, "--port", "0"]
+            herdwise = str(Path(sys.executable).parent / "herdwise")
+            command = [herdwise, "demo", "--dir", folder, "--port", "0"]
             demo = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
             picture(served_at(log, demo), given.query, given.out, chromium)
