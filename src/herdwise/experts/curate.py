@@ -35,8 +35,7 @@ class CurateSettings:
         min_votes: voters that must agree with an example's answer, where there are votes on it.
         min_relevance: P(query is of this kind) by the relevance classifier; None = not asked.
         min_auroc: a classifier that tells the kinds apart worse than this (cross-validated) is not used.
-        min_probability: of an answer under the scorer's model; an answer that it finds less likely than this
-            is dropped.
+        min_probability: that a scorer leaves to an answer (``supervise.trust``); one with less is dropped.
         source_weights: source -> weight; sources that are not named count 1.
     """
 

@@ -1,9 +1,10 @@
 """A small model as the judge of a larger one's data, and the reverse: which labels would it not believe?
 
-A model that learned from the other part of the data answers each query. Where it gives the label, its own
-probability of that answer counts; where it gives something else with probability p, the label has at most
-1 - p. So no model need score texts that it did not write. Cross-fitted, so that no model judges what it
-learned from. Source: Northcutt, Jiang and Chuang, Confident Learning (2021); for small judges of large
+A model that learned from the other part of the data answers each query. A label is doubted where the model
+gives another answer, as surely as it gives those that agree with their labels: its mean probability of these
+is the bar, so that a judge which learned from wrong labels too, and is sure of nothing, still tells. No model
+need score texts that it did not write. Cross-fitted, so that no model judges what it learned from. Source:
+Northcutt, Jiang and Chuang, Confident Learning (2021), whose thresholds these are; for small judges of large
 models' data: Burns et al., Weak-to-Strong Generalization (2023).
 """
 
@@ -23,24 +24,42 @@ from herdwise.experts.finetune import TrainingProgress, TrainingSettings, finetu
 Progress = Callable[[str, int, int], None]
 
 
-def believed(model: NanoModel, examples: Sequence[Example]) -> np.ndarray:
-    """Log-probability of each answer under a model, or a bound above it, ``(n,)``.
+def trust(probability: np.ndarray, agrees: np.ndarray) -> np.ndarray:
+    """How far a judge leaves room for labels: 1 where it agrees, ``1 - p / bar`` where not, ``(n,)`` in [0, 1].
 
-    -inf where the model is as good as certain of another answer, or has no room for the query.
+    Args:
+        probability: the judge's own, of the answers that it gave, ``(n,)``.
+        agrees: whether those are the labels, ``(n,)``; the bar is their mean probability. A judge that never
+            agrees has learned nothing, and doubts nothing.
     """
-    found = np.full(len(examples), -np.inf)
+    if not agrees.any():
+        return np.ones(len(probability))
+    bar = max(float(probability[agrees].mean()), np.finfo(float).tiny)
+    return np.where(agrees, 1.0, np.clip(1.0 - probability / bar, 0.0, 1.0))
+
+
+def believed(model: NanoModel, examples: Sequence[Example]) -> np.ndarray:
+    """Logarithm of the ``trust`` of a model in each answer, ``(n,)``.
+
+    -inf where it is as sure of another answer as it is of those that agree, or has no room for the query.
+    """
     fits = [
         i
         for i, e in enumerate(examples)
         if len(model.tokens.encode_prompt(e.query)) < model.config.max_context
     ]
     said = model.answers([examples[i].query for i in fits])
-    for i, answer in zip(fits, said, strict=True):
-        p = float(np.exp(np.sum(answer.logprobs)))
-        if answer.ended and same_answer(answer.text, examples[i].answer):
-            found[i] = np.log(max(p, 1e-300))
-        else:
-            found[i] = np.log(max(1.0 - p, 1e-300))
+    probability = np.array([float(np.exp(np.sum(answer.logprobs))) for answer in said])
+    agrees = np.array(
+        [
+            answer.ended and same_answer(answer.text, examples[i].answer)
+            for i, answer in zip(fits, said, strict=True)
+        ],
+        dtype=bool,
+    )
+    found = np.full(len(examples), -np.inf)
+    with np.errstate(divide="ignore"):
+        found[fits] = np.log(trust(probability, agrees))
     return found
 
 
