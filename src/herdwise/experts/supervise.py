@@ -25,7 +25,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def trust(probability: np.ndarray, agrees: np.ndarray) -> np.ndarray:
-    """How far a judge leaves room for labels: 1 where it agrees, ``1 - p / bar`` where not, ``(n,)`` in [0, 1].
+    """How far a judge leaves room for labels: 1 where it agrees, else ``1 - p / bar``; ``(n,)`` in [0, 1].
 
     Args:
         probability: the judge's own, of the answers that it gave, ``(n,)``.

@@ -2,7 +2,7 @@
 
 Every item names its content in a form that no phrasing changes (the date itself, the two numbers, the set
 of facts asked). ``split_of`` hashes that content, so an item of the test split asks something that no
-training item asks in any words.
+training item asks in any words (but for ``chat``, whose requests to decline name one of two such words).
 """
 
 from __future__ import annotations
