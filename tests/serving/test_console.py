@@ -45,6 +45,7 @@ async def texts(page: Any, selector: str) -> list[str]:
 async def test_the_page_asks_shows_why_and_takes_thumbs(endpoint: Any, page: Any) -> None:
     e = await endpoint(console_examples=EXAMPLES)
     await page.goto(e.url)
+    await page.wait_for_selector("#examples button")
     assert await texts(page, "#examples button") == list(EXAMPLES)
     await page.fill("#query", "Is it true?")
     await page.click("#ask")
