@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "run_chaos.py"
 
 
+@pytest.mark.timeout(700)
 def test_at_load_under_chaos_every_request_ends_well_and_nothing_is_lost_or_left(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), "--seconds", "8", "--kill-s", "2.5", "--clients", "12", "--json"]
     done = subprocess.run(

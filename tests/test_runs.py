@@ -19,6 +19,7 @@ ENVIRON = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(500)
 def test_the_life_of_a_herd_runs_top_to_bottom(tmp_path):
     done = subprocess.run(
         ["bash", ROOT / "runs" / "life_cycle.sh", tmp_path / "life"],
@@ -33,6 +34,7 @@ def test_the_life_of_a_herd_runs_top_to_bottom(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1600)
 def test_the_herd_grows_by_an_expert_while_it_serves_and_refuses_a_sabotaged_one(tmp_path):
     pytest.importorskip("torch", reason="needs the extra train")
     done = subprocess.run(
@@ -47,6 +49,7 @@ def test_the_herd_grows_by_an_expert_while_it_serves_and_refuses_a_sabotaged_one
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_demo_of_recorded_outcomes_measures_and_serves_what_its_pasted_lines_ask(tmp_path):
     log = tmp_path / "demo.log"
     with log.open("w") as output:

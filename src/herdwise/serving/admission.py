@@ -16,6 +16,7 @@ from herdwise.core.errors import HerdwiseError, RequestError
 from herdwise.core.money import NANOS_PER_USD
 from herdwise.serving.charging import Charging
 from herdwise.serving.course import Course
+from herdwise.serving.ending import end
 from herdwise.serving.keyring import Keyring, VirtualKey
 from herdwise.serving.ledger import Ledger
 from herdwise.serving.meter import LocalMeter, Meter
@@ -112,10 +113,7 @@ class Admission:
 
     async def close(self) -> None:
         """Give back connections."""
-        for task in (self._watching, self._reconciling):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+        await end(self._watching, self._reconciling)
         if self._charging is not None:
             await self._charging.close()
 

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from herdwise.core.errors import ConfigError, HerdwiseError
+from herdwise.serving.ending import end
 from herdwise.serving.ledger_engine import open_engine
 from herdwise.serving.ledger_tables import ASKS, DECISIONS, FEEDBACK
 
@@ -198,9 +199,7 @@ class Retention:
     async def stop(self) -> None:
         """End, after the batch at hand."""
         self._stop.set()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await end(self._task)
 
     async def _run(self) -> None:
         while True:

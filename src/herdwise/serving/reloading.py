@@ -14,6 +14,7 @@ from herdwise.backends.base import Backend
 from herdwise.core.errors import ConfigError, HerdwiseError, RequestError
 from herdwise.serving.admission import Admission
 from herdwise.serving.dispatch import Dispatcher
+from herdwise.serving.ending import end
 from herdwise.serving.metrics import Metrics
 from herdwise.serving.service import Service, Settings, check_bind
 
@@ -276,9 +277,7 @@ def _url(service: Service) -> str | None:
 
 
 async def _close(backends: Mapping[str, Backend], watching: asyncio.Task[None] | None) -> None:
-    if watching is not None:
-        watching.cancel()
-        await asyncio.wait([watching])
+    await end(watching)
     ended = await asyncio.gather(*(one.close() for one in backends.values()), return_exceptions=True)
     for name, outcome in zip(backends, ended, strict=True):
         if isinstance(outcome, BaseException):

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from herdwise.serving.ending import end
 from herdwise.serving.meter_redis import connect
 
 logger = logging.getLogger(__name__)
@@ -68,9 +69,7 @@ class RedisNews:
                         await asyncio.sleep(0.01)
             except TimeoutError:
                 logger.warning("%d batches of news were not told", len(self._waiting))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         await self._redis.aclose()
 
     async def _forever(self, work: Callable[[], Any]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from herdwise.core.errors import HerdwiseError, InputError
+from herdwise.serving.ending import end
 from herdwise.serving.meter import Meter
 from herdwise.serving.peer import Handler, Peer, receive_one, send_one
 from herdwise.serving.workers_accept import Intake
@@ -123,8 +124,7 @@ class Link:
         if self._peer is not None and self._running is not None:
             self._peer.tell("counted", await self._metrics.text())
             self._peer.close()
-            self._running.cancel()
-            await asyncio.wait([self._running])
+            await end(self._running)
 
     def meter(self) -> Meter:
         """Counts for all workers together."""
