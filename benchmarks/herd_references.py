@@ -6,6 +6,8 @@ trains into DIR, resumes there when it was killed, and records the answers in DI
 
 generalist-brief  the shipped generalist's size, about an expert's steps
 generalist-large  the size of all the herd's models together, the compute of all experts together
+generalist-whole  the shipped generalist's size, the compute of the whole herd: twice the shipped one's
+generalist-large-whole  the size and the compute of the whole herd
 plurals           a new expert for the family that nobody in the herd knows
 generalist-lora   the shipped generalist with a LoRA adapter for that family
 

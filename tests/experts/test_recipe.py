@@ -40,14 +40,18 @@ def test_generalists_are_held_against_the_experts_at_equal_compute_and_equal_par
         return sum(member.settings.steps * member.settings.config().n_params for member in members)
 
     *experts, generalist = nano_members()
-    brief, large = nano_references()
+    brief, large, whole, large_whole = nano_references()
     assert compute([generalist]) == pytest.approx(compute(experts), rel=0.01)
     assert compute([large]) == pytest.approx(compute(experts), rel=0.01)
     parameters = sum(member.settings.config().n_params for member in [*experts, generalist])
     assert large.settings.config().n_params == pytest.approx(parameters, rel=0.1)
+    assert compute([whole]) == pytest.approx(compute([large_whole]), rel=0.01)
+    assert compute([whole]) == pytest.approx(compute([*experts, generalist]), rel=0.01)
+    assert whole.settings.config() == generalist.settings.config()
+    assert large_whole.settings.config() == large.settings.config()
     assert brief.settings.config().n_params == generalist.settings.config().n_params
     assert brief.settings.steps <= max(member.settings.steps for member in experts)
-    assert brief.families == large.families == generalist.families
+    assert brief.families == large.families == whole.families == large_whole.families == generalist.families
 
 
 def test_a_member_draws_a_fresh_item_for_every_place_in_its_batches() -> None:

@@ -112,13 +112,18 @@ def nano_references(seed: int = 0) -> list[Member]:
     """Other generalists that the herd is held against.
 
     ``generalist-brief`` has about an expert's steps; ``generalist-large`` the parameters of all members
-    together, and the experts' compute.
+    together, and the experts' compute. The two ``-whole`` ones have the compute of the whole herd, whose own
+    generalist takes as much as the experts do.
     """
-    compute = _compute(nano_members(seed)[:-1])
+    *experts, generalist = nano_members(seed)
+    compute = _compute(experts)
     steps = round(compute / LARGE_GENERALIST.config().n_params)
+    longer = replace(generalist.settings, steps=2 * generalist.settings.steps)
     return [
         _generalist("generalist-brief", replace(BRIEF_GENERALIST, seed=seed)),
         _generalist("generalist-large", replace(LARGE_GENERALIST, steps=steps, seed=seed)),
+        _generalist("generalist-whole", longer),
+        _generalist("generalist-large-whole", replace(LARGE_GENERALIST, steps=2 * steps, seed=seed)),
     ]
 
 
