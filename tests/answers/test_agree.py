@@ -13,6 +13,11 @@ from herdwise.answers.agree import groups, same_answer
         ("3.14159", "3.1416"),
         ("42 apples", "42"),
         ("$5", "5"),
+        ("3 million", "3,000,000"),
+        ("3 million", "3"),
+        ("2.5 million km", "2,500,000 km"),
+        ("12 dozen", "144"),
+        ("1 5/8 inches", "1.625"),
     ],
 )
 def test_answers_that_say_the_same_agree(a: str, b: str) -> None:
@@ -31,6 +36,9 @@ def test_answers_that_say_the_same_agree(a: str, b: str) -> None:
         ("3.14", "3.15"),
         ("Seine", "Rhône"),
         ("A1", "A2"),
+        ("3 million", "3 thousand"),
+        ("3 million", "3 km"),
+        ("3 million km", "3 km"),
     ],
 )
 def test_answers_that_differ_do_not(a: str, b: str) -> None:

@@ -37,6 +37,20 @@ from herdwise.answers.extract import (
         ("First 3, then 9.", 3.0, ""),
         ("Take 3.\nThat makes 12%.", 12.0, "%"),
         (".5", 0.5, ""),
+        ("The answer is 2.5 billion.", 2.5e9, ""),
+        ("It is about 2.5 million light years away.", 2.5e6, "light"),
+        ("$3 million in all", 3e6, "in"),
+        ("5 hundred thousand people", 5e5, "people"),
+        ("The answer is 12 dozen eggs.", 144.0, "eggs"),
+        ("1/2 million", 5e5, ""),
+        ("A. 1 1/4 in. diameter", 1.25, "in"),
+        (r"The answer is 33\frac{1}{3}\%", 100 / 3, "%"),
+        ("#### 2½", 2.5, ""),
+        ("mI = -½", -0.5, ""),
+        ("-1 1/2", -1.5, ""),
+        ("The answer is minus 5.", -5.0, ""),
+        ("negative 3", -3.0, ""),
+        ("x = minus $2", -2.0, ""),
     ],
 )
 def test_a_number_is_read_with_its_unit(text: str, value: float, unit: str) -> None:
@@ -46,7 +60,30 @@ def test_a_number_is_read_with_its_unit(text: str, value: float, unit: str) -> N
     assert number.unit == unit
 
 
-@pytest.mark.parametrize("text", ["", "none at all", "1/0", "1e999"])
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("273.15 K, 0.25 M, 3k and 2 B", [273.15, 0.25, 3.0, 2.0]),
+        ("$3k$", [3.0]),
+        ("5 hundredths and 2 millionths", [5.0, 2.0]),
+        ("2 millionaires", [2.0]),
+        ("12 eggs, a dozen", [12.0]),
+        ("1 5/2", [1.0, 2.5]),
+        ("the roots 2 and 1/2", [2.0, 0.5]),
+        ("at $13 1/20 Purchase", [13.0, 0.05]),
+        ("on 1 11/12/2020", [1.0, 11.0, 12 / 2020]),
+        (r"x^2 \frac{1}{2}", [2.0, 0.5]),
+        ("1\n1/2", [1.0, 0.5]),
+        ("101/100 minus 1 is it", [1.01, 1.0]),
+        ("7 minus 5", [7.0, 5.0]),
+        ("a negative 5-HT test", [5.0]),
+    ],
+)
+def test_what_only_looks_like_one_number_stays_apart(text: str, values: list[float]) -> None:
+    assert [number.value for number in numbers(text)] == pytest.approx(values)
+
+
+@pytest.mark.parametrize("text", ["", "none at all", "1/0", "1e999", "seven", "minus five"])
 def test_no_number_is_invented(text: str) -> None:
     assert read_number(text) is None
 

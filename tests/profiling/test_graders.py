@@ -4,6 +4,7 @@ from herdwise.core.completion import Completion
 from herdwise.profiling.benchmark import Item
 from herdwise.profiling.graders.choice import Choice
 from herdwise.profiling.graders.exact import Exact
+from herdwise.profiling.graders.numeric import Numeric
 from herdwise.profiling.graders.python_tests import PythonTests
 
 
@@ -58,3 +59,22 @@ def test_code_without_a_block_is_read_where_the_whole_text_is_code() -> None:
     whole = grader.grade(item(), Completion("ant", "def f():\n    return math.ceil(2.5)"))
     prose = grader.grade(item(), Completion("ant", "It returns three."))
     assert (whole.quality, prose.quality, prose.answer) == (1.0, 0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "reference", "quality"),
+    [
+        ("$2.5 million", "2,500,000", 1.0),
+        ("2500000", "2.5 million", 1.0),
+        ("12 dozen", "12", 1.0),
+        ("12 dozen", "144", 1.0),
+        ("minus 5", "-5", 1.0),
+        ("1 1/2 hours", "90 min", 1.0),
+        ("3 million", "3 thousand", 0.0),
+        ("3 million km", "3 km", 0.0),
+        ("3 K", "3000", 0.0),
+        ("12 dozen", "12 km", 0.0),
+    ],
+)
+def test_numeric_reads_scales_and_mixed_numbers(said: str, reference: str, quality: float) -> None:
+    assert Numeric().grade(item(reference), Completion("ant", f"The answer is {said}.")).quality == quality

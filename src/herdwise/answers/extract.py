@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _THINKING = re.compile(r"<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _AROUND = " \t\n*_`\"'$;:!?()"  # what may stand around a bare number; a leading point or minus is its own
@@ -24,9 +24,21 @@ _NUMBER = re.compile(
     rf"(?<![\w.])(?P<sign>[-−–+]\s?)?[$€£¥]?(?P<body>{_GROUPED}|\d+[.,]\d+|\d+|\.\d+)"
     r"(?:\s*(?:[x×*]|\\times|\\cdot)\s*10\s*(?:\^|\*\*)\s*\{?\s*(?P<power>[-−]?\d+)\}?|[eE](?P<exp>[-+]?\d+))?"
     r"(?:\s*/\s*(?P<under>\d+(?:\.\d+)?)(?![\w/]))?"
+    r"(?P<scale>(?:[ \u00a0-]?(?i:hundred|thousand|million|billion|trillion|dozen)s?(?![A-Za-z]))+)?"
     r"(?:\s?(?P<unit>%|°\s?[CF]?|(?![xX×]\s*\d)[A-Za-zµΩ][A-Za-zµΩ/^²³0-9]{0,11}))?"
 )
 _FRACTION = re.compile(r"\\d?frac\s*\{\s*([-−]?\d+(?:\.\d+)?)\s*\}\s*\{\s*(\d+(?:\.\d+)?)\s*\}")
+_PARTS = frozenset({2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 32, 64})
+_VULGAR = re.compile("[¼-¾⅐-⅞]")
+#: 1 1/2; an exponent or a denominator before a fraction is no whole number of it, and 13 1/20 holds a date.
+_MIXED = re.compile(r"(?<![\w.,/^{])(\d{1,4})[ \u00a0]{1,2}(\d{1,3})\s?/\s?(\d{1,3})(?!\s*/|\w|[.,]\d)")
+#: "is minus 5"; "7 minus 5" is a difference.
+_MINUS = re.compile(
+    r"(\A[\s*_\"'(]*|\b(?:is|be|to|of|equals)\s+[*_]*|[=:]\s*)(?:minus|negative)\s+(?=[$€£¥]?\.?\d)",
+    re.IGNORECASE,
+)
+# Single letters are no scales: K is kelvin, M molar, and 3k three times k.
+_SCALES = {"dozen": 12.0, "hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 
 _YES = r"yes|yeah|yep|true|correct|ja|oui|vrai|s[íì]|verdadero|sim|vero|是的|是|对|正确|はい"
 _NO = r"no|nope|false|incorrect|nein|non|faux|falso|não|不是|不对|否|错误|いいえ"
@@ -45,21 +57,22 @@ _ASKS_WHETHER = re.compile(
 )
 #: So much of a question's end is looked at.
 _END_CHARS = 300
-_YES_NO = re.compile(
-    r"\b(?:yes or no|yes/no|true or false|true/false|ja oder nein|oui ou non|vrai ou faux|sí o no)\b"
-    r"|(?:\A|[.!?:,\n])\s*(?:is|are|was|were|do|does|did|can|could|will|would|has|have|had|should|must)\s"
-    r"(?:(?!\bor\b)[^.!?\n])+\?\s*\Z",
-    re.IGNORECASE,
-)
 _YES_NO = re.compile(rf"(?<!\w)(?:(?P<no>{_NO})|(?P<yes>{_YES}))(?![a-zà-ÿ])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number that was read, with the unit that followed it ("" where none did)."""
+    """A number that was read.
+
+    Args:
+        value: as a whole: 3000000.0 for "3 million".
+        unit: what followed it; "" where nothing did.
+        scale: what its words multiplied it by: 1e6 for "3 million".
+    """
 
     value: float
     unit: str = ""
+    scale: float = field(default=1.0, repr=False)
 
 
 def without_thinking(text: str) -> str:
@@ -160,17 +173,29 @@ def _number(match: re.Match[str]) -> Number | None:
         value /= float(match["under"])
     if (match["sign"] or "").strip() in {"-", "−", "–"}:
         value = -value
-    return Number(value, (match["unit"] or "").replace(" ", ""))
+    scale = 1.0
+    for word in re.findall("[a-z]+", (match["scale"] or "").lower()):
+        scale *= _SCALES[word.removesuffix("s")]
+    return Number(value * scale, (match["unit"] or "").replace(" ", ""), scale)
 
 
 def _plain(text: str) -> str:
-    return _FRACTION.sub(lambda m: f" {m[1]}/{m[2]} ", text).replace("\\%", "%").replace("\\,", "")
+    text = _FRACTION.sub(lambda m: f" {m[1]}/{m[2]} ", text).replace("\\%", "%").replace("\\,", "")
+    text = _VULGAR.sub(lambda m: " " + unicodedata.normalize("NFKC", m[0]).replace("\u2044", "/"), text)
+    return _MIXED.sub(_mixed, _MINUS.sub(r"\1-", text))
+
+
+def _mixed(match: re.Match[str]) -> str:
+    """1 1/2 as a decimal; where the fraction is no part of one, these are two numbers."""
+    whole, over, under = (int(part) for part in match.groups())
+    return repr(whole + over / under) if 0 < over < under and under in _PARTS else match[0]
 
 
 def numbers(text: str) -> list[Number]:
     """All numbers of a text in order, with the units behind them.
 
-    Reads thousands separators, decimal commas, 1.2e3, 1.2 × 10^3, fractions and minus signs.
+    Reads thousands separators, decimal commas, 1.2e3, 1.2 × 10^3, fractions (3/4, 1 1/2, ½), minus signs,
+    and dozen, hundred, thousand, million, billion and trillion behind a number; no number words.
 
     >>> [n.value for n in numbers("1,234.5 km, 3/4 and -2 × 10^3")]
     [1234.5, 0.75, -2000.0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+from herdwise.answers.agree import said_in_scale
 from herdwise.answers.extract import Number, read_number
 from herdwise.answers.units import common_size
 from herdwise.core.completion import Completion
@@ -16,10 +17,12 @@ class Numeric(Grader):
     """1 where the number that the completion gives is the reference's, else 0.
 
     Read is the stated number (after "the answer is" or ``####``, in ``\\boxed{}``), else the last one of
-    the text; thousands marks, decimal commas, powers of ten, fractions and currency signs are understood.
+    the text; thousands marks, decimal commas, powers of ten, fractions, currency signs and "million" are
+    understood, see ``herdwise.answers.extract.numbers``.
     The reference is read alike, so that GSM8K's worked answers ("... #### 72") can stand as they are.
     Units that are known here are converted (5 km is 5000 m) and may not contradict each other; other words
-    behind a number ("72 clips") are not looked at. 50% is 0.5, and also 50 where the reference is a bare 50.
+    behind a number ("72 clips") are not looked at. 50% is 0.5, and also 50 where the reference is a bare 50;
+    3 million is 3,000,000, and also 3 where the reference is a bare 3.
 
     Args:
         tolerance: relative, of the reference.
@@ -64,6 +67,8 @@ class Numeric(Grader):
             scaled = (_fraction(said), _fraction(wanted))
             bare = said.unit == "%" and self._close(said.value, wanted.value)
             return bare or self._close(*scaled)
+        if said_in_scale(said, wanted, relative=self.tolerance, absolute=self.absolute):
+            return True
         value = said.value
         known = [common_size(unit, unit) is not None for unit in (said.unit, wanted.unit)]
         if all(known):
