@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -64,6 +65,53 @@ def test_threads_are_forgotten_after_a_while_and_the_longest_unused_first() -> N
     now[0] = 10.1
     assert threads.find([USER], b"3") is None
     assert len(threads) == 1
+
+
+def test_conversations_take_no_object_each() -> None:
+    threads = Threads()
+    threads.note([USER], b"first", "a")
+    before = sys.getallocatedblocks()
+    for i in range(20_000):
+        threads.note([USER], b"%d" % i, "a")
+    assert len(threads) > 19_900
+    assert sys.getallocatedblocks() - before < 200
+
+
+def test_hardly_any_conversation_is_forgotten_before_half_as_many_newer_ones_are_noted() -> None:
+    threads = Threads(most=3_200)
+    for i in range(500):
+        threads.note([USER], b"old %d" % i, f"candidate-{i % 7}")
+    for i in range(1_100):
+        threads.note([USER], b"new %d" % i, "new")
+    held = [threads.find([USER], b"old %d" % i) for i in range(500)]
+    assert all(name in (None, f"candidate-{i % 7}") for i, name in enumerate(held))
+    assert sum(name is not None for name in held) >= 499
+    for i in range(10_000):
+        threads.note([USER], b"more %d" % i, "new")
+    assert 3_100 < len(threads) <= 3_200
+
+
+def test_a_conversation_that_goes_on_is_kept_once_and_is_the_latest() -> None:
+    threads = Threads(most=3)
+    for name in (b"1", b"2", b"3", b"1", b"4"):
+        threads.note([USER], name, f"of {name.decode()}")
+    assert [threads.find([USER], name) for name in (b"1", b"2", b"3", b"4")] == ["of 1", None, "of 3", "of 4"]
+    assert len(threads) == 3
+
+
+def test_what_another_gateway_noted_does_not_go_before_what_was_noted_since() -> None:
+    told: list[tuple[bytes, str]] = []
+    threads, other = Threads(clock=lambda: 100.0), Threads(clock=lambda: 100.0)
+    other.on_note = lambda key, candidate: told.append((key, candidate))
+    other.note([USER], b"s", "theirs")
+    key = told[0][0]
+    threads.hear(key, "theirs", 4000.0)  # longer ago than it is kept
+    assert threads.find([USER], b"s") is None
+    threads.hear(key, "theirs", 50.0)
+    assert threads.find([USER], b"s") == "theirs"
+    threads.note([USER], b"s", "ours")
+    threads.hear(key, "theirs", 10.0)
+    assert threads.find([USER], b"s") == "ours"
 
 
 def test_tool_loops_are_seen() -> None:
