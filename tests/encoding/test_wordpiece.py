@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from importlib.resources import files
 
 import pytest
@@ -68,3 +69,12 @@ def test_english_is_cut_as_the_reference_tokeniser_cuts_it(shipped: list[str]) -
             row for row in reference.encode(text, add_special_tokens=False).ids if row != ids["[UNK]"]
         ]
         assert ours.rows(text) == expected
+
+
+def test_words_that_nobody_names_again_do_not_fill_the_memory_or_keep_others_out(shipped: list[str]) -> None:
+    pieces = WordPiece(shipped)
+    before = sys.getallocatedblocks()
+    for number in range(20_000):
+        pieces.rows(str(10_000_000 + number))
+    assert sys.getallocatedblocks() - before < 5 * 4_096  # a word's text, its pieces, what holds them
+    assert pieces._pieces("electroencephalography") is pieces._pieces("electroencephalography")

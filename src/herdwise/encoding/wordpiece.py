@@ -17,8 +17,9 @@ _WORDS = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+|[^\w\s]|_")
 
 #: A longer word is noise (base64, a line of dashes): it is unknown, as in BERT.
 _MAX_WORD_CHARS = 100
-#: Words outside the vocabulary whose pieces are remembered; a bound, since texts come from strangers.
-_MAX_REMEMBERED = 20_000
+#: Words outside the vocabulary whose pieces are remembered; a bound, since texts come from strangers. Past it
+#: all are forgotten, lest numbers that nobody names again keep words out that many do.
+_MAX_REMEMBERED = 4_096
 
 
 class WordPiece:
@@ -67,8 +68,9 @@ class WordPiece:
         if len(word) > _MAX_WORD_CHARS:
             return ()
         pieces = self._longest_first(word)
-        if len(self._cut) < _MAX_REMEMBERED:
-            self._cut[word] = pieces
+        if len(self._cut) >= _MAX_REMEMBERED:
+            self._cut.clear()
+        self._cut[word] = pieces
         return pieces
 
     def _longest_first(self, word: str) -> tuple[int, ...]:
