@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import importlib.util
 import os
 import shutil
@@ -14,12 +15,45 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
+
+_STDERR = pytest.StashKey[TextIO]()
+#: What a test gets beside its own limit to give back what it holds.
+_GIVE_BACK_S = 90.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_STDERR] = os.fdopen(os.dup(2), "w")  # before it is captured
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """End the process where pytest-timeout cannot end a test.
+
+    It raises an error where the test stands, once: a callback of the event loop may swallow that, and what
+    cleans up after it may hang too. All other tests go on in another worker.
+    """
+    marker = item.get_closest_marker("timeout")
+    limit_s = float(marker.args[0] if marker is not None else item.config.getini("timeout") or "inf")
+    told = item.config.stash[_STDERR]
+
+    def give_up() -> None:
+        print(f"\n{item.nodeid} does not end", file=told, flush=True)
+        faulthandler.dump_traceback(file=told)
+        os._exit(70)
+
+    watchdog = threading.Timer(min(limit_s + _GIVE_BACK_S, threading.TIMEOUT_MAX), give_up)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        return (yield)
+    finally:
+        watchdog.cancel()
 
 
 def _faulty_upstream_module() -> Any:
@@ -71,22 +105,22 @@ async def faulty_upstream() -> AsyncIterator[Callable[..., Awaitable[Any]]]:
 
 
 @pytest.fixture
-def closed_port() -> int:
-    """A local port where nobody listens."""
-    port: int = _faulty_upstream_module().closed_port()
-    return port
+def closed_port() -> Iterator[int]:
+    """A local port where nobody listens, unless the test does."""
+    with _reserved_port() as port:
+        yield port
 
 
 @pytest.fixture
 def threaded_upstream() -> Iterator[Callable[..., Any]]:
     """As ``faulty_upstream``, for tests that are no coroutines: the servers run in a thread of their own."""
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     started: list[Any] = []
 
     def on_loop(work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, loop).result(timeout=10)
+        return asyncio.run_coroutine_threadsafe(work, loop).result(timeout=60)
 
     def start(**options: Any) -> Any:
         server = _faulty_upstream_module().FaultyUpstream(**options)
@@ -99,7 +133,7 @@ def threaded_upstream() -> Iterator[Callable[..., Any]]:
             on_loop(server.__aexit__(None, None, None))
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+        thread.join(60)
         loop.close()
 
 
@@ -201,11 +235,42 @@ def _program(name: str, *, folders: str = "") -> str | None:
     return found or next((str(path) for path in sorted(Path("/").glob(f"{folders}/{name}"))), None)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@contextlib.contextmanager
+def _reserved_port() -> Iterator[int]:
+    """A port that the system gives to nobody else meanwhile, but that a server may be told to listen on."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+def _dying_with_us() -> list[str]:
+    """What stands before a command that is to end when this process does, however it ends."""
+    setpriv = shutil.which("setpriv")  # of Linux alone
+    return [] if setpriv is None else [setpriv, "--pdeathsig", "KILL"]
+
+
+@contextlib.contextmanager
+def _running(
+    command: list[str], log: Path, sign: Callable[[], bool], stop: signal.Signals
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server, once ``sign`` says that it serves; told to stop at the end, and killed if it does not."""
+    with log.open("wb") as told:
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=told, stderr=told)
+    try:
+        deadline = time.monotonic() + 120
+        while not sign():
+            if server.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"{command[0]} does not serve: {log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.05)
+        yield server
+    finally:
+        server.send_signal(stop)
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait(20)
 
 
 @pytest.fixture(scope="session")
@@ -214,12 +279,13 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     program = _program("redis-server") or _program("valkey-server")
     if program is None:
         pytest.skip("no Redis server is installed (Debian: apt install redis-server)")
-    port, folder = _free_port(), tmp_path_factory.mktemp("redis")
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
-        _until(lambda: _listens(port), f"Redis at {port}")
-        yield f"redis://127.0.0.1:{port}/0"
-        server.terminate()
+    folder = tmp_path_factory.mktemp("redis")
+    log = folder / "log"
+    with _reserved_port() as port:
+        command = [*_dying_with_us(), program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+        command += ["--dir", str(folder)]
+        with _running(command, log, lambda: b"eady to accept" in log.read_bytes(), signal.SIGTERM):
+            yield f"redis://127.0.0.1:{port}/0"
 
 
 @pytest.fixture(scope="session")
@@ -229,35 +295,26 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if initdb is None:
         pytest.skip("no PostgreSQL is installed (Debian: apt install postgresql)")
     as_user: list[str] = []
-    port, folder = _free_port(), Path(tempfile.mkdtemp(prefix="herdwise-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="herdwise-pg-"))
     if os.geteuid() == 0:  # it refuses to run as root
         as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
         shutil.chown(folder, "postgres", "postgres")
     made = [*as_user, initdb, "-D", str(folder / "data"), "-A", "trust", "-U", "postgres", "-E", "UTF8"]
-    subprocess.run(made, check=True, capture_output=True, cwd=folder)
-    program = str(Path(initdb).with_name("postgres"))
-    command = [*as_user, program, "-D", str(folder / "data"), "-p", str(port), "-k", str(folder)]
-    command += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+    state = folder / "data" / "postmaster.pid"
     try:
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-            _until(lambda: _listens(port), f"PostgreSQL at {port}")
-            yield f"postgresql+psycopg://postgres@127.0.0.1:{port}"
-            server.send_signal(signal.SIGINT)
+        subprocess.run([*made, "-N"], check=True, capture_output=True, cwd=folder, timeout=200)
+        program = str(Path(initdb).with_name("postgres"))
+        with _reserved_port() as port:
+            # The user first: who becomes another is no longer told of its parent's end.
+            command = [*as_user, *_dying_with_us(), program, "-D", str(folder / "data"), "-p", str(port)]
+            command += ["-k", str(folder), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+            log = tmp_path_factory.mktemp("postgres") / "log"
+            with _running(
+                command, log, lambda: state.exists() and "ready" in state.read_text(), signal.SIGINT
+            ):
+                yield f"postgresql+psycopg://postgres@127.0.0.1:{port}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
-
-
-def _until(condition: Callable[[], bool], what: str, within_s: float = 60.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not start"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")
