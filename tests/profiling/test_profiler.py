@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -23,6 +24,7 @@ from herdwise.profiling.estimate import estimate
 from herdwise.profiling.graders.base import GRADERS, Grade
 from herdwise.profiling.graders.exact import Exact
 from herdwise.profiling.profiler import JOURNAL, Profiler
+from herdwise.profiling.sources import read_benchmark
 from herdwise.storage.outcomes import read_outcomes, read_texts
 
 Start = Callable[..., Awaitable[Any]]
@@ -359,3 +361,22 @@ async def test_figures_per_benchmark_and_their_oracle(setup: Setup, tmp_path: Pa
         ("high", 2, 1.0, 2),
     ]
     assert [[c.quality for c in b.candidates] for b in summary.benchmarks] == [[0.5, 0.5], [0.5, 0.5]]
+
+
+async def test_an_endless_pattern_ends_the_profile_and_is_graded_once_it_is_mended(
+    setup: Setup, tmp_path: Path
+) -> None:
+    up = await setup.add("ant", answer=lambda body: "a" * 40 + "b")
+
+    def profiler(pattern: str) -> Profiler:
+        file = tmp_path / "items.jsonl"
+        file.write_text(json.dumps({"id": "i", "question": "q", "grader": "regex", "answer": pattern}))
+        return setup.profiler(list(read_benchmark(str(file))))
+
+    with pytest.raises(ItemsError, match=r"items.jsonl, line 1, reference of item 'i': .* 2 seconds"):
+        await profiler("(a+)+$").run(tmp_path / "out")
+    assert not (tmp_path / "out" / "outcomes.parquet").exists()
+    summary = await profiler("a+b$").run(tmp_path / "out")
+    assert summary.n_resumed == 1
+    assert len(up.bodies) == 1
+    assert read_outcomes(tmp_path / "out").matrix("quality").tolist() == [[1.0]]

@@ -33,6 +33,7 @@ class Item:
         request: fields of its own for every ask, such as response_format, stop or max_tokens.
         after: id of the item whose conversation goes before its messages, with the asked candidate's own
             answer; None = it begins one.
+        where: it was read, for messages, such as "items.jsonl, line 3"; no part of what it is.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Item:
     category: str | None = None
     request: Mapping[str, Any] = field(default_factory=dict)
     after: str | None = None
+    where: str = field(default="", compare=False, repr=False)
 
 
 class Benchmark(ABC):

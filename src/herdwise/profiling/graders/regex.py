@@ -8,8 +8,10 @@ from typing import ClassVar
 from herdwise.answers.agree import same_answer
 from herdwise.answers.extract import final_answer, normal_form, without_thinking
 from herdwise.core.completion import Completion
+from herdwise.core.errors import ItemsError
 from herdwise.profiling.benchmark import Item
 from herdwise.profiling.graders.base import Grade, Grader
+from herdwise.sandbox.patterns import MATCHER, PatternError
 
 _FLAGS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "x": re.VERBOSE}
 
@@ -20,7 +22,8 @@ class Regex(Grader):
     With a group (the one called ``answer``, else the first), the last match's capture is the answer, and
     must equal the item's reference as grader ``exact`` compares; without one, the match itself is enough.
 
-    Python's ``re``: a pattern such as ``(a+)+$`` can take for ever on some texts, and nothing stops it.
+    Patterns are Python's ``re``. One that takes longer than ``herdwise.sandbox.patterns.LIMIT_S`` on an
+    answer, as ``(a+)+$`` may, is refused: it would take as long on others.
 
     Args:
         pattern: the expression; the item's reference where it is not given.
@@ -31,7 +34,6 @@ class Regex(Grader):
     """
 
     name: ClassVar[str] = "regex"
-    quick: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -71,22 +73,30 @@ class Regex(Grader):
         return re.compile(self.pattern if self.pattern is not None else item.reference or "", flags)
 
     def grade(self, item: Item, completion: Completion) -> Grade:
-        """See the class."""
+        """See the class. Blocks while the pattern is matched.
+
+        Raises:
+            ItemsError: when that takes too long; answers are kept, and graded when the pattern is mended.
+        """
         said = final_answer(completion.text) if self.read == "answer" else without_thinking(completion.text)
         said = said.strip()
         if not said:
             return Grade(0.0, None, "no answer could be read")
         pattern = self._compiled(item)
-        if self.full:
-            whole = pattern.fullmatch(said)
-            found = [whole] if whole is not None else []
-        else:
-            found = list(pattern.finditer(said))
+        try:
+            found = MATCHER.last(pattern.pattern, said, flags=pattern.flags, whole=self.full)
+        except PatternError as error:
+            field = "reference" if self.pattern is None else "grader_options.pattern"
+            raise ItemsError(
+                f"{item.where or 'items'}, {field} of item {item.id!r}: {error}"
+                f" on an answer of {len(said)} characters by {completion.candidate}.",
+                remedy="Write it without repeats of repeats, such as (a+)+, leave the item this id,"
+                " and run the same command again: what was answered is kept.",
+            ) from None
         if self.absent:
-            return Grade(float(not found), said if not found else found[-1].group(0))
+            return Grade(float(found is None), said if found is None else found.text)
         if self.pattern is None or not pattern.groups:
-            return Grade(float(bool(found)), found[-1].group(0) if found else said)
-        captured = found[-1].group("answer" if "answer" in pattern.groupindex else 1) if found else None
-        if captured is None:
+            return Grade(float(found is not None), said if found is None else found.text)
+        if found is None or found.captured is None:
             return Grade(0.0, None, "the pattern captured nothing")
-        return Grade(float(same_answer(captured, item.reference, relative=1e-6)), captured)
+        return Grade(float(same_answer(found.captured, item.reference, relative=1e-6)), found.captured)

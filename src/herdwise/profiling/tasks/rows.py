@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,7 @@ def gather(path: Path, rows: Iterable[Row], make: Callable[[Any], Sequence[Item]
                 if item.id in first:
                     raise Problem(f"id: {item.id!r} stands on {first[item.id]} already.")
                 first[item.id] = where
-                items.append(item)
+                items.append(replace(item, where=f"{path}, {where}"))
         except Problem as problem:
             problems.append(f"{where}, {problem}")
     if problems:
