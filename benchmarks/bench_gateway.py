@@ -1,6 +1,7 @@
 """Gateways side by side: what each adds to a call, on one core.
 
-    python benchmarks/bench_gateway.py [--quick] [--soak] [--json] [--only chat,stream,paced,soak]
+    python benchmarks/bench_gateway.py [--quick] [--soak] [--requests N] [--json]
+        [--only chat,stream,paced,soak]
 
 The gateway is pinned to one core (taskset -c 0), wrk and an nginx upstream that answers at once to another;
 a different question in every request. Ours routes by what was learned from the shipped outcomes of 33
@@ -29,11 +30,12 @@ from gateway.contenders import OURS, cores, install, ours, standing, train
 from gateway.load import Load, Target, check, run_load
 from gateway.paced import Paced, paced_upstream, run_paced
 from gateway.processes import OTHER_CORE
+from gateway.soak import draw_soak, run_soak, soaks
 from gateway.upstream import N_CHUNKS, nginx_upstream
 
 PARTS = ("chat", "stream", "paced")
 DIRECT = "upstream itself"
-SOAK_REQUESTS = 200_000
+SOAK_REQUESTS = 400_000
 
 
 def side_by_side(
@@ -79,26 +81,6 @@ def _median(loads: list[Load]) -> dict[str, float]:
     told = [asdict(load) for load in loads]
     found = {name: statistics.median(one[name] for one in told) for name in told[0]}
     return found | {"errors": sum(one["errors"] for one in told)}
-
-
-def soak(folder: Path, router: Path, requests: int) -> list[dict[str, float]]:
-    """Requests so far and our resident memory, MiB, until so many are answered."""
-    upstream, port = nginx_upstream(folder / "upstream-soak", stream=False, core=OTHER_CORE)
-    with upstream:
-        upstream.wait_for(f"http://127.0.0.1:{port}/health", 10)
-        running, target = ours(folder / "soak", router, port)
-        with running:
-            running.wait_for(f"http://127.0.0.1:{target.port}/readyz", 60)
-            check(target, stream=False)
-            answered = 0.0
-            told = [{"requests": answered, "memory_mb": running.memory_mb()}]
-            while answered < requests:
-                load = run_load(target, connections=32, seconds=10)
-                if load.errors:
-                    raise SystemExit(f"{load.errors} requests failed")
-                answered += load.per_s * 10
-                told.append({"requests": round(answered), "memory_mb": running.memory_mb()})
-    return told
 
 
 def paced(folder: Path, router: Path, rates: list[float], streams: int, seconds: float) -> list[Paced]:
@@ -153,11 +135,8 @@ def draw(told: dict[str, Any]) -> None:
                 f"{one['name']:17}{one['chunks_per_s']:9.0f}{one['dropped']:9}{one['gap_p50_ms']:9.2f}"
                 f"{one['gap_p99_ms']:9.2f}{one['way_p50_ms']:9.2f}{one['way_p99_ms']:9.2f}{one['cpu_us']:9.0f}"
             )
-    if told.get("soak"):
-        print(
-            "\nresident memory: "
-            + ", ".join(f"{s['requests']:,.0f}: {s['memory_mb']:.0f} MB" for s in told["soak"])
-        )
+    for one in told.get("soak", []):
+        draw_soak(one)
 
 
 def main() -> None:
@@ -166,7 +145,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="one short round")
-    parser.add_argument("--soak", action="store_true", help=f"memory over {SOAK_REQUESTS:,} requests too")
+    parser.add_argument("--soak", action="store_true", help="memory under load that goes on too")
+    parser.add_argument("--requests", type=int, default=SOAK_REQUESTS, help="of the soak's first part")
     parser.add_argument("--only", default="", help="some of chat, stream, paced, soak; comma-separated")
     parser.add_argument("--without", default="", help="gateways to leave out; comma-separated")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "herdwise-bench-gateway")
@@ -211,7 +191,9 @@ def main() -> None:
             seconds = 4.0 if options.quick else 8.0
             told["paced"] = [asdict(one) for one in paced(folder, router, rates, 1_000, seconds)]
         if "soak" in parts:
-            told["soak"] = soak(folder, router, SOAK_REQUESTS)
+            told["soak"] = [
+                run_soak(kind, folder / f"soak-{i}", router) for i, kind in enumerate(soaks(options.requests))
+            ]
     told["left_out"] = left_out
     if options.json:
         print(json.dumps({"ours": OURS, **told}))

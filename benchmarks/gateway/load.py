@@ -39,12 +39,14 @@ class Load:
     """What one run of wrk found.
 
     Args:
-        per_s: requests (or whole streams) per second.
+        n: requests (or whole streams).
+        per_s: of them per second.
         p50_ms, p99_ms: of one.
         errors: connections that failed, and answers that are no 2xx.
         cpu_us: processor time of the gateway for one; NaN where nobody was measured.
     """
 
+    n: int
     per_s: float
     p50_ms: float
     p99_ms: float
@@ -73,13 +75,13 @@ def run_load(target: Target, *, connections: int, seconds: float, stream: bool =
     used_s = float("nan") if target.process is None else target.process.cpu_s() - cpu_s
     line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT "))
     told = json.loads(line.removeprefix("RESULT "))
-    n = max(told["requests"], 1)
     return Load(
+        n=told["requests"],
         per_s=told["requests"] / (told["duration_us"] / 1e6),
         p50_ms=told["p50_us"] / 1e3,
         p99_ms=told["p99_us"] / 1e3,
         errors=told["errors"],
-        cpu_us=used_s / n * 1e6,
+        cpu_us=used_s / max(told["requests"], 1) * 1e6,
     )
 
 

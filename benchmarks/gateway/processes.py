@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,22 @@ from typing import Self
 #: The gateway's core, and everybody else's.
 GATEWAY_CORE, OTHER_CORE = 0, 1
 _TICKS = os.sysconf("SC_CLK_TCK")
+_ROLLUP = ("Rss", "Pss", "Anonymous")
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """MiB.
+
+    Args:
+        resident_mb: all that is in memory.
+        proportional_mb: the same, of what others have too only the share.
+        anonymous_mb: what no file holds: heaps, stacks.
+    """
+
+    resident_mb: float
+    proportional_mb: float
+    anonymous_mb: float
 
 
 class NotStartedError(Exception):
@@ -118,6 +135,11 @@ class Running:
         """Resident memory of all its processes, MiB."""
         return sum(_resident_mb(pid) for pid in self._members())
 
+    def memory(self) -> Memory:
+        """Of all its processes."""
+        found = [_rollup(pid) for pid in self._members()]
+        return Memory(*(sum(one.get(name, 0) for one in found) / 1024 for name in _ROLLUP))
+
     def cpu_s(self) -> float:
         """User and system seconds that its living processes have used."""
         return sum(_cpu_s(pid) for pid in self._members())
@@ -151,6 +173,15 @@ def _resident_mb(pid: int) -> float:
     except OSError:
         return 0.0
     return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+def _rollup(pid: int) -> dict[str, int]:
+    """Name -> KiB; empty when it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    except OSError:
+        return {}
+    return {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
 
 
 def free_port() -> int:
