@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
@@ -204,3 +205,24 @@ def test_chinese_questions_lie_further_apart_with_ngrams() -> None:
         return float((vectors @ vectors.T)[np.triu_indices(len(texts), 1)].mean())
 
     assert mean_cosine(1.0) < mean_cosine(0.0) - 0.15
+
+
+def test_offers_of_tools_are_remembered_by_what_is_read_of_them_not_whole() -> None:
+    encoder = StaticEncoder()
+    long = [
+        asked_text("Weather?", [{"name": f"weather_{i}", "description": f"{i} " + "rain " * 200_000}])
+        for i in range(2)
+    ]
+    first = encoder.encode_one(long[0])
+    tracemalloc.start()
+    try:
+        for i in range(20):
+            encoder.encode_one(
+                asked_text("Weather?", [{"name": f"tool_{i}", "description": f"{i} " + "rain " * 200_000}])
+            )
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1_000_000  # each offer has a million characters
+    assert np.array_equal(encoder.encode_one(long[0]), first)
+    assert not np.array_equal(encoder.encode_one(long[1]), first)

@@ -15,7 +15,14 @@ from herdwise.core.errors import ArtefactError, ConfigError
 from herdwise.encoding.base import Encoder, Progress
 from herdwise.encoding.form import N_SIGNALS, SIGNALS, form_features, form_features_one
 from herdwise.encoding.ngrams import hashed_ngrams, hashed_ngrams_one
-from herdwise.encoding.tools import N_TOOL_SIGNALS, TOOL_SIGNALS, read_offer, split_offer, tool_features
+from herdwise.encoding.tools import (
+    N_REMEMBERED,
+    N_TOOL_SIGNALS,
+    TOOL_SIGNALS,
+    read_offer,
+    split_offer,
+    tool_features,
+)
 from herdwise.encoding.wordpiece import WordPiece
 
 #: Features of the lexical block.
@@ -233,15 +240,16 @@ def _load() -> _Table:
 
 
 def _tool_signals(table: _Table, text: str, offer: str) -> np.ndarray:
-    meaning, words = _tool_blocks(offer)
+    read = read_offer(offer)
+    meaning, words = _tool_blocks(read.texts)
     asked, letters = _blocks(table, [text])
-    return tool_features(read_offer(offer), meaning @ asked[0], words @ letters[0])
+    return tool_features(read, meaning @ asked[0], words @ letters[0])
 
 
-@lru_cache(maxsize=32)
-def _tool_blocks(offer: str) -> tuple[np.ndarray, np.ndarray]:
+@lru_cache(maxsize=N_REMEMBERED)
+def _tool_blocks(tools: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Both blocks of each tool, ``(n_tools, n)`` each; clients offer the same tools again and again."""
-    return _blocks(_load(), read_offer(offer).texts)
+    return _blocks(_load(), tools)
 
 
 def _blocks(table: _Table, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

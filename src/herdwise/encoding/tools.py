@@ -20,6 +20,8 @@ TOOL_SIGNALS = ("offered", "number", "single", "parameters", "length", "suits_in
 N_TOOL_SIGNALS = len(TOOL_SIGNALS)
 #: Tools that are looked at, and characters of each: bounds the time of a decision.
 _MAX_TOOLS, _MAX_CHARS = 64, 400
+#: Offers that are remembered; longer ones are read anew each time, as they would be kept whole.
+N_REMEMBERED, MOST_REMEMBERED_CHARS = 32, 50_000
 #: What is typical and how far requests differ from it, by feature after the first.
 _TYPICAL = np.array([0.20, 0.70, 0.65, 0.50, 0.65, 0.45], dtype=np.float32)
 _SPREAD = np.array([0.25, 0.45, 0.20, 0.10, 0.18, 0.18], dtype=np.float32)
@@ -45,9 +47,12 @@ def split_offer(asked: str) -> tuple[str, str]:
     return text, tools
 
 
-@lru_cache(maxsize=32)
 def read_offer(tools: str) -> Offer:
     """Tools as ``core.query.asked_text`` wrote them; clients offer the same ones again and again."""
+    return _read(tools) if len(tools) > MOST_REMEMBERED_CHARS else _remembered(tools)
+
+
+def _read(tools: str) -> Offer:
     lines = tools.split(TOOLS_MARK)[:_MAX_TOOLS]
     texts, parameters = [], 0
     for line in lines:
@@ -56,6 +61,9 @@ def read_offer(tools: str) -> Offer:
         texts.append(f"{words}: {description}"[:_MAX_CHARS])
         parameters += len(names.split())
     return Offer(tuple(texts), parameters / len(lines), len(tools))
+
+
+_remembered = lru_cache(maxsize=N_REMEMBERED)(_read)
 
 
 def tool_features(offer: Offer, meaning: np.ndarray, words: np.ndarray) -> np.ndarray:
