@@ -61,7 +61,6 @@ class Endpoint:
             "admin_key": ADMIN,
             "request_timeout_s": 40,
             "hold_tool_calls": True,
-            "retry": {"retries": 3, "base_s": 0.5},
             "breaker": {"failures": 3, "open_s": 0.5, "max_open_s": 2, "probe_s": 1},
             "log_format": "json",
         }

@@ -156,7 +156,8 @@ async def test_what_the_client_has_is_never_said_again_but_gone_on_with(endpoint
 
 
 async def test_the_error_lists_every_try_and_limits_on_calls_count_them(endpoint: Any) -> None:
-    e = await endpoint(candidates=ALONE, breaker=NEVER, retry=RetrySettings(retries=5, base_s=0.01))
+    retry = RetrySettings(retries=5, rounds=0, base_s=0.01)
+    e = await endpoint(candidates=ALONE, breaker=NEVER, retry=retry)
     e.upstreams["only"].behave("server_error")
     reply = await e.chat()
     assert (reply.status, len(reply.error["attempts"])) == (502, 6)

@@ -140,8 +140,8 @@ server:
   #keep_alive_s: 5
   #drain_s: 10
   #run_code_tests: false
-  #breaker: {failures: 3, open_s: 5, max_open_s: 120, probe_s: 30}   # when a failing candidate is left alone
-  #retry: {retries: 1, before_fallback: broken, base_s: 0.25, max_wait_s: 10}   # when it is asked again
+  #breaker: {failures: 3, open_s: 5, max_open_s: 120, probe_s: 30, all_open: ranked}   # who is left alone
+  #retry: {retries: 1, before_fallback: broken, rounds: 2, base_s: 0.25, max_wait_s: 10}   # who again
   #console: true                    # a page at / to ask on and see why
   #console_examples: []             # queries that it offers
   #log_format: text                 # or json

@@ -174,6 +174,7 @@ class BreakerNode(Node, frozen=True):
     open_s: Positive = 5.0
     max_open_s: Positive = 120.0
     probe_s: NotNegative = 30.0
+    all_open: Literal["ranked", "soonest"] = "ranked"
 
 
 class RetryNode(Node, frozen=True):
@@ -181,6 +182,7 @@ class RetryNode(Node, frozen=True):
 
     retries: Annotated[int, Meta(ge=0)] = 1
     before_fallback: Literal["never", "broken", "always"] = "broken"
+    rounds: Annotated[int, Meta(ge=0)] = 2
     base_s: NotNegative = 0.25
     max_wait_s: NotNegative = 10.0
 

@@ -58,6 +58,7 @@ class LiveAsk:
         verdict: what its program answers under the tests that the question gives, where they were run.
         taken_back: whether it failed, and its candidate is asked again before the policy hears of it.
         tries: how often its candidate was asked the same, this time included.
+        round: the round by which it was forgotten, from 1.
         due_at: ``time.perf_counter()`` before which it is not sent.
         span_id: of its span, where it is traced.
     """
@@ -87,6 +88,7 @@ class LiveAsk:
     verdict: tuple[str | None, str] | None = None
     taken_back: bool = False
     tries: int = 1
+    round: int | None = None
     due_at: float | None = None
     span_id: int | None = None
 
@@ -155,6 +157,8 @@ class Course:
         trace: its place in a trace; None = it is not traced.
         http_status: as the client was told, once it has ended.
         deadline_at: ``time.perf_counter()`` when its time runs out, once it is being carried out.
+        rounds: how often whoever had failed was asked once more.
+        retry_after_s: where it failed, seconds after which the same request may be answered.
     """
 
     id: str
@@ -183,6 +187,8 @@ class Course:
     waiting_since: float | None = None
     ended_at: float | None = None
     deadline_at: float | None = None
+    rounds: int = 0
+    retry_after_s: float | None = None
     cached: Mapping[str, Any] | None = None
     trace: Trace | None = None
     http_status: int = 200

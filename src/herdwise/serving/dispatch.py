@@ -24,7 +24,7 @@ from herdwise.serving.gate import Gate
 from herdwise.serving.health import Breakers
 from herdwise.serving.joining import Joint
 from herdwise.serving.reading import ask_signals, ask_value
-from herdwise.serving.retrying import before_fallback, when_nobody_is_left
+from herdwise.serving.retrying import another_round, before_fallback, soonest_s, when_nobody_is_left
 from herdwise.serving.service import Service
 from herdwise.serving.threads import Threads
 
@@ -95,7 +95,7 @@ class Dispatcher:
             calls = min(settings.max_attempts, goals.max_calls or settings.max_attempts)
             goals = goals.replace(max_calls=calls, max_seconds=limit_s)
             course.situation = replace(course.situation, goals=goals)
-        healthy = self.health.healthy()
+        healthy = self.health.healthy(course.situation.admitted)
         if healthy is not None:
             course.situation = replace(course.situation, healthy=healthy)
         self.open[course.id] = course
@@ -115,6 +115,8 @@ class Dispatcher:
                 self.threads.note(
                     course.body["messages"], course.session, course.returned.candidate, course.scope
                 )
+            else:
+                course.retry_after_s = soonest_s(course, self.health.due_in, time.perf_counter())
         finally:
             try:
                 await self._close(ask for ask in course.asks if ask.status == "open")
@@ -151,7 +153,9 @@ class Dispatcher:
             elif isinstance(step, Cancel):
                 await self._close(course.asks[number] for number in step.asks)
                 course.note_cut_off()
-            elif step.answer is not None or not self._retried(course, policy):
+            elif step.answer is not None or not (
+                self._retried(course, policy) or self._goes_round(course, policy)
+            ):
                 await self._finish(course, step, deliver)
                 return
         raise HerdwiseError(f"policy {course.policy!r} did not finish within {_MOST_STEPS} steps.")
@@ -170,29 +174,62 @@ class Dispatcher:
 
     def _retried(self, course: Course, policy: Policy) -> bool:
         """The policy knows of nobody else: whether somebody who failed is asked again."""
-        failures = course.failures
-        if not failures or self._refusal(course, 1, count_usd=True) is not None:
+        if not course.failures or self._refusal(course, 1, count_usd=True) is not None:
             return False
         chosen = when_nobody_is_left(course, self._service.settings.retry, time.perf_counter())
         if chosen is None:
             return False
-        # The policy forgets the failure, and says how its candidate is to be asked, if at all.
         ask, due_at = chosen
-        # What was delivered of it stands: it is gone on with, or begun anew with a word to the client.
-        course.failures = [
-            replace(one, candidate=NOBODY) if one.ask == ask.number else one
-            for one in failures
-            if one.ask != ask.number or one.delivered
-        ]
-        ask.taken_back = True
-        step = policy.step(course.now())
-        goes_on = isinstance(step, Ask) and (course.delivered is None or step.continue_from is not None)
-        if not isinstance(step, Ask) or step.candidates != (ask.position,) or not goes_on:
-            ask.taken_back, course.failures = False, failures
+        step = self._anew(course, policy, [ask])
+        if step is None:
             return False
-        self._prepare(course, step)
-        course.asks[-1].tries, course.asks[-1].due_at = ask.tries + 1, due_at
+        for again in self._prepare(course, step):
+            again.tries, again.due_at = ask.tries + 1, due_at
         return True
+
+    def _goes_round(self, course: Course, policy: Policy) -> bool:
+        """Nobody is left to be asked again alone: whether all who may recover are, once more."""
+        chosen = another_round(course, self._service.settings.retry, time.perf_counter())
+        if chosen is None:
+            return False
+        asks, begins_at = chosen
+        before = course.situation
+        # Who is healthy has changed since the request began, or else it would not have come to this.
+        course.situation = replace(before, healthy=self.health.healthy(before.admitted))
+        step = self._anew(course, policy, asks)
+        if step is None or self._refusal(course, len(step.candidates), count_usd=True) is not None:
+            course.situation = before
+            return False
+        course.rounds += 1
+        for ask in asks:
+            ask.round = ask.round or course.rounds
+        for again in self._prepare(course, step):
+            again.due_at = begins_at
+        return True
+
+    def _anew(self, course: Course, policy: Policy, asks: Sequence[LiveAsk]) -> Ask | None:
+        """The policy forgets that some failed, and says how their candidates are to be asked, if at all."""
+        failures, numbers = course.failures, {ask.number for ask in asks}
+        # What was delivered of them stands: it is gone on with, or begun anew with a word to the client.
+        course.failures = [
+            replace(one, candidate=NOBODY) if one.ask in numbers else one
+            for one in failures
+            if one.ask not in numbers or one.delivered
+        ]
+        heard = [ask for ask in asks if not ask.taken_back]
+        for ask in heard:
+            ask.taken_back = True
+        step = policy.step(course.now())
+        if (
+            isinstance(step, Ask)
+            and {ask.position for ask in asks}.issuperset(step.candidates)
+            and (course.delivered is None or step.continue_from is not None)
+        ):
+            return step
+        for ask in heard:
+            ask.taken_back = False
+        course.failures = failures
+        return None
 
     def _refusal(self, course: Course, more: int, *, count_usd: bool) -> str | None:
         """Why the request's limits let nobody else be asked; None = they do."""
@@ -208,21 +245,27 @@ class Dispatcher:
                 return f"{spent} of {goals.max_total_usd:g} USD is spent"
         return None
 
-    def _prepare(self, course: Course, step: Ask) -> None:
+    def _prepare(self, course: Course, step: Ask) -> list[LiveAsk]:
         if step.deliver:
             _refuse_second_delivery(course, step)
         body = _body(course, step)
+        # Within a round everybody is asked once.
+        tries = 1 if not course.rounds else 1 + self._service.settings.retry.retries
+        prepared: list[LiveAsk] = []
         for position in step.candidates:
             ask = LiveAsk(
-                number=len(course.asks),
+                number=len(course.asks) + len(prepared),
                 position=position,
                 candidate=self._herd[position].name,
                 body=body,
                 deliver=step.deliver,
                 continues=step.continue_from,
                 propensity=step.propensity,
+                tries=tries,
             )
-            course.asks.append(ask)
+            prepared.append(ask)
+        course.asks += prepared
+        return prepared
 
     async def _wait(self, course: Course, step: Wait, deliver: Deliver) -> None:
         """Until an ask ends, or the deadline."""

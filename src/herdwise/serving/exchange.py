@@ -170,7 +170,12 @@ class Exchange:
                 problems.append(TimeoutError_(f"{who} had not answered yet.", candidate=ask.candidate))
         if not course.asks and not course.timed_out:
             return nobody_asked(course.reason)
-        return from_failures(problems, reason=course.reason, timed_out=course.timed_out)
+        return from_failures(
+            problems,
+            reason=course.reason,
+            timed_out=course.timed_out,
+            retry_after_s=course.retry_after_s,
+        )
 
     async def _deliver(self, course: Course, ask: LiveAsk, chunks: Sequence[Chunk]) -> None:
         """Chunks that came together, in one write."""

@@ -52,12 +52,15 @@ class BreakerSettings:
         open_s: how long it stays open the first time; doubled with every trial that fails.
         max_open_s: the longest it stays open, also when the upstream's Retry-After says more.
         probe_s: how often candidates that have not answered since the last round are probed; 0 = never.
+        all_open: whom a request asks first that finds all of them left alone: "ranked" = the policy's choice,
+            "soonest" = the one that would be tried again soonest.
     """
 
     failures: int = 3
     open_s: float = 5.0
     max_open_s: float = 120.0
     probe_s: float = 30.0
+    all_open: Literal["ranked", "soonest"] = "ranked"
 
 
 @dataclass(slots=True, eq=False)
@@ -124,21 +127,37 @@ class Breakers:
         """Of all breakers, in the herd's order."""
         return [(name, self.state(name)) for name in self._names]
 
-    def healthy(self) -> np.ndarray | None:
+    def healthy(self, admitted: np.ndarray | None = None) -> np.ndarray | None:
         """``(m,)`` bool, or None when nothing is known against anyone.
 
-        A half-open candidate counts as healthy until somebody is trying it.
+        A half-open candidate counts as healthy until somebody is trying it. Where nobody is, the one that is
+        due soonest counts as healthy too, if the settings say so.
+
+        Args:
+            admitted: ``(m,)`` bool, who may be asked; None = all.
         """
         if not self._tripped:
             return None
         mask = np.ones(len(self._names), dtype=bool)
         now = self._clock()
+        due_at = np.zeros(len(self._names))
         for place, name in enumerate(self._names):
             breaker = self._of[name]
             if breaker.open_until is not None:
                 trying = breaker.trial_until is not None and now < breaker.trial_until
                 mask[place] = now >= breaker.open_until and not trying
-        return None if mask.all() else mask
+                due_at[place] = breaker.open_until
+        if mask.all():
+            return None
+        asked = np.ones_like(mask) if admitted is None else admitted
+        if self.settings.all_open == "soonest" and asked.any() and not (mask & asked).any():
+            mask[int(np.where(asked, due_at, np.inf).argmin())] = True
+        return mask
+
+    def due_in(self, name: str) -> float:
+        """Seconds until a candidate that is left alone is tried again; 0 = it is not left alone."""
+        open_until = self._of[name].open_until
+        return 0.0 if open_until is None else max(0.0, open_until - self._clock())
 
     def begin(self, name: str) -> bool:
         """An ask begins. Whether it is the trial of a half-open breaker, which ends by note or abandon."""

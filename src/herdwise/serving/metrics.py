@@ -155,6 +155,11 @@ class Metrics:
             "Asks that are missing from the cost: no price, or no usage stated.",
             ("candidate",),
         )
+        self._rounds = Counter(
+            "herdwise_retry_rounds_total",
+            "Rounds in which all candidates that had failed a request were asked once more.",
+            ("policy",),
+        )
         self.reloads = Counter("herdwise_reloads_total", "Reloads by what came of them.", ("outcome",))
         self._parts: list[Counter | Histogram] = [
             self._requests,
@@ -166,6 +171,7 @@ class Metrics:
             self._tokens,
             self._cost,
             self._cost_unknown,
+            self._rounds,
             self.reloads,
             Gauge(
                 "herdwise_build_info",
@@ -204,6 +210,8 @@ class Metrics:
         if course.ended_at is not None:
             self._latency.observe(policy, course.ended_at - course.started_at)
         self._overhead.observe(policy, course.overhead_s())
+        if course.rounds:
+            self._rounds.add(policy, course.rounds)
         for ask in course.asks:
             name, usage = ask.candidate, ask.usage
             who = (name,)

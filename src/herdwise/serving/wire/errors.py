@@ -18,6 +18,8 @@ from herdwise.core.errors import (
 
 #: Statuses of an upstream that say the request itself is at fault, whoever is asked.
 _CLIENT_FAULTS = frozenset({400, 413, 422})
+#: Statuses that may be others in a while.
+_FOR_NOW = frozenset({429, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +92,16 @@ def _no_candidate(error: NoCandidateError) -> WireError:
     return wire_error(str(error), status=422, code="no_candidate", param="herdwise", removed=error.removed)
 
 
-def from_failures(problems: list[BackendError], *, reason: str, timed_out: bool) -> WireError:
+def from_failures(
+    problems: list[BackendError], *, reason: str, timed_out: bool, retry_after_s: float | None = None
+) -> WireError:
     """What to say when nobody could answer: each attempt's reason, and the status that fits them all.
 
     Args:
         problems: one per attempt that failed, in order.
         reason: why no further candidate was asked.
         timed_out: whether the request's own time ran out.
+        retry_after_s: after which another try may do better, where no candidate said so itself.
     """
     attempts = [
         {"candidate": p.candidate, "kind": p.kind, "status": p.status, "message": p.message} for p in problems
@@ -105,7 +110,11 @@ def from_failures(problems: list[BackendError], *, reason: str, timed_out: bool)
     message = f"no candidate could answer: {reason}. {told}".rstrip()
     status, code = _status(problems, timed_out=timed_out)
     waits = [p.retry_after_s for p in problems if p.retry_after_s is not None]
-    headers = {"retry-after": str(math.ceil(min(waits)))} if waits and status in {429, 503} else {}
+    headers = {}
+    if waits and status in {429, 503}:
+        headers = {"retry-after": str(math.ceil(min(waits)))}
+    elif retry_after_s is not None and status in _FOR_NOW:
+        headers = {"retry-after": str(math.ceil(retry_after_s))}
     return wire_error(message, status=status, code=code, headers=headers, attempts=attempts)
 
 
