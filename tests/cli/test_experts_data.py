@@ -90,6 +90,46 @@ def test_a_teacher_writes_for_the_weak_cluster_within_its_budget_and_a_dry_run_a
     assert len(place.bodies) == n_calls
 
 
+def test_what_the_teacher_refuses_is_set_aside_with_its_reason_and_told(
+    herdwise: Callable[..., Any], place: Any
+) -> None:
+    folder = place.folder
+    told = ["experts", "synthesise", "--config", folder / "herdwise.yaml", "--outcomes", folder / "outcomes",
+            "--teacher", "sage", "--n", 20, "--clusters", 2, "--out", folder / "data", "--json"]  # fmt: skip
+    refused = ("server_error", {"status": 400, "message": "flagged by the filter"})
+    place.behave(["ok", "ok", "ok", refused, refused, "ok"])
+    done = herdwise(*told)
+    assert done.code == 0, done.err
+    assert done.json["set_aside"] == 2
+    assert "2 asks were set aside" in done.err
+    assert "flagged by the filter" in done.err
+    lines = (folder / "data" / "set_aside.jsonl").read_bytes().splitlines()
+    assert all("flagged by the filter" in msgspec.json.decode(line)["reason"] for line in lines)
+    assert len([e for e in read_examples(folder / "data" / "examples.jsonl") if e.source == "sage"]) == 18
+    n_calls = len(place.bodies)
+    again = herdwise(*told)
+    assert (again.json["set_aside"], len(place.bodies)) == (0, n_calls + 2)
+
+
+def test_a_teacher_that_refuses_nearly_all_ends_the_command_and_what_was_answered_is_kept(
+    herdwise: Callable[..., Any], place: Any
+) -> None:
+    folder = place.folder
+    told = ["experts", "synthesise", "--config", folder / "herdwise.yaml", "--outcomes", folder / "outcomes",
+            "--teacher", "sage", "--n", 20, "--clusters", 2, "--out", folder / "data"]  # fmt: skip
+    refused = ("server_error", {"status": 400, "message": "flagged by the filter"})
+    place.behave(["ok", "ok", "ok", refused])
+    ended = herdwise(*told)
+    assert ended.code == 1
+    assert "more than 20%" in ended.err
+    assert "--max-refused" in ended.err
+    assert not (folder / "data" / "examples.jsonl").exists()
+    n_calls = len(place.bodies)
+    place.behave("ok")
+    assert herdwise(*told).code == 0
+    assert len(place.bodies) == n_calls + 19
+
+
 def test_examples_that_a_voter_contradicts_and_those_that_are_measured_on_are_dropped(
     herdwise: Callable[..., Any], place: Any
 ) -> None:

@@ -136,17 +136,17 @@ class Uneven(Backend):
 
     name = "uneven"
 
-    def __init__(self, error: type[BackendError] | None = None) -> None:
+    def __init__(self, error: type[BackendError] | None = None, status: int | None = None) -> None:
         self.asked: list[str] = []
-        self._error = error
+        self._error, self._status = error, status
 
     async def complete(self, body: Mapping[str, Any]) -> Completion:
         text = body["messages"][-1]["content"]
         self.asked.append(text)
-        if text == "bad" and self._error is not None:
+        if text.startswith("bad") and self._error is not None:
             await asyncio.sleep(0.01)
-            raise self._error("no", candidate="teacher")
-        await asyncio.sleep(0.1)
+            raise self._error(f"no {text}", candidate="teacher", status=self._status)
+        await asyncio.sleep(0.1 if text == "good" else 0)
         return Completion(candidate="teacher", text="42", finish_reason="stop", usage=Usage(1, 1))
 
     async def stream(self, body: Mapping[str, Any]) -> AsyncIterator[Any]:
@@ -157,11 +157,14 @@ class Uneven(Backend):
         raise NotImplementedError
 
 
-async def test_what_is_under_way_when_an_ask_fails_is_kept_and_nothing_more_is_asked(tmp_path: Path) -> None:
-    backend = Uneven(UpstreamStatusError)
+@pytest.mark.parametrize("status", [401, 402, 404])
+async def test_what_is_under_way_when_nothing_more_can_work_is_kept_and_nothing_more_is_asked(
+    tmp_path: Path, status: int
+) -> None:
+    backend = Uneven(UpstreamStatusError, status)
     with (
         Teacher(PRICED, backend, tmp_path / "journal.jsonl", concurrency=2) as asked,
-        pytest.raises(UpstreamStatusError),
+        pytest.raises(UpstreamStatusError, match="answered is kept"),
     ):
         await distil(asked, ["good", "bad", "later", "never"])
     assert backend.asked == ["good", "bad"]
@@ -179,10 +182,69 @@ async def test_a_query_beyond_the_teachers_context_is_left_out_and_the_others_ar
         found = await distil(asked, ["How many?", long])
         assert asked.n_asked == 1
         assert "x" not in {e.query[0] for e in found.examples}
-        assert len(found.examples) + found.n_unread == 2
+        assert len(found.examples) + found.n_unread == 1
+        assert found.n_set_aside == 1
         with pytest.raises(UnsupportedError, match="context"):
             await distil(asked, [long])
     await backend.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(UpstreamStatusError, 400), (UpstreamStatusError, 403), (TimeoutError_, None)]
+)
+async def test_a_query_that_the_teacher_refuses_is_set_aside_and_asked_again_by_a_later_run(
+    tmp_path: Path, error: type[BackendError], status: int | None
+) -> None:
+    queries = [f"q{i}" for i in range(8)] + ["bad one", "bad two"]
+    with Teacher(PRICED, Uneven(error, status), tmp_path / "journal.jsonl") as asked:
+        found = await distil(asked, queries)
+        assert asked.ending.error is None
+        assert {(e.asked, e.reason) for e in asked.ending.set_aside} == {
+            ("bad one", "no bad one"),
+            ("bad two", "no bad two"),
+        }
+    assert ([e.query for e in found.examples], found.n_set_aside) == (queries[:8], 2)
+    mended = Uneven()
+    with Teacher(PRICED, mended, tmp_path / "journal.jsonl") as asked:
+        assert len((await distil(asked, queries)).examples) == 10
+    assert sorted(mended.asked) == ["bad one", "bad two"]
+
+
+async def test_a_teacher_that_refuses_more_than_its_share_is_asked_no_more_and_goes_on_with_a_higher_one(
+    tmp_path: Path,
+) -> None:
+    queries = [f"{'bad' if i % 2 else 'q'} {i}" for i in range(100)]
+    backend = Uneven(UpstreamStatusError, 400)
+    with (
+        Teacher(PRICED, backend, tmp_path / "journal.jsonl", concurrency=1) as asked,
+        pytest.raises(BackendError, match=r"11 of 22 asks failed, more than 20%; the last: no bad 21"),
+    ):
+        await distil(asked, queries)
+    assert len(backend.asked) == 22
+    backend.asked.clear()
+    with Teacher(PRICED, backend, tmp_path / "journal.jsonl", max_refused=0.6) as asked:
+        found = await distil(asked, queries)
+        assert (asked.n_kept, len(found.examples), found.n_set_aside) == (11, 50, 50)
+
+
+async def test_a_teacher_that_answers_nothing_raises_its_first_reason(tmp_path: Path) -> None:
+    with Teacher(PRICED, Uneven(UpstreamStatusError, 400), tmp_path / "journal.jsonl") as asked:
+        with pytest.raises(UpstreamStatusError, match="no bad 1"):
+            await distil(asked, ["bad 1", "bad 2"])
+        assert len(asked.ending.set_aside) == 2
+
+
+async def test_a_prompt_that_the_teacher_refuses_costs_no_query(make: Any) -> None:
+    up, teacher = await make()
+    refused = ("server_error", {"status": 400, "message": "flagged by the filter"})
+    up.behave(["ok", refused, "ok"])
+    with teacher(concurrency=1) as asked:
+        written = await synthesise(asked, SEEDS, 20)
+        assert asked.ending.told() == "1 times candidate 'teacher' answered HTTP 400: flagged by the filter."
+    assert (len(written.queries), written.n_set_aside) == (20, 1)
+    up.behave(refused[0], **refused[1])
+    with teacher(temperature=0.1) as asked, pytest.raises(BackendError, match="flagged"):
+        await synthesise(asked, SEEDS, 20)
 
 
 async def test_a_call_that_ran_out_of_time_counts_in_the_budgets_of_later_runs(

@@ -11,6 +11,7 @@ from herdwise.cli.experts_inputs import (
     ConfigFile,
     Json,
     Ledger,
+    MaxRefused,
     Outcomes,
     Seed,
     SourceWeight,
@@ -52,6 +53,7 @@ def register(group: typer.Typer) -> None:
         ),
         max_tokens: int = typer.Option(1024, "--max-tokens", min=1, help="Of a reply."),
         concurrency: int = typer.Option(4, "--concurrency", min=1, help="Asks at a time."),
+        max_refused: MaxRefused = None,
         dry_run: bool = typer.Option(False, "--dry-run", help="Say what it would take, and ask nothing."),
         seed: Seed = 0,
         as_json: Json = False,
@@ -62,6 +64,7 @@ def register(group: typer.Typer) -> None:
         """
         from herdwise.encoding.base import ENCODERS
         from herdwise.experts.examples import write_examples
+        from herdwise.experts.set_aside import MAX_SHARE
         from herdwise.experts.sources import Lesson, estimate, from_teacher
         from herdwise.experts.weakness import choose_target
 
@@ -81,6 +84,7 @@ def register(group: typer.Typer) -> None:
             budget_usd=budget_usd,
             max_tokens=max_tokens,
             concurrency=concurrency,
+            max_refused=MAX_SHARE if max_refused is None else max_refused,
             seed=seed,
         )
         words = " ".join(target.weakness.words[:4])
@@ -102,12 +106,18 @@ def register(group: typer.Typer) -> None:
                 lesson,
                 identity=wired.identity(teacher),
                 progress=progress,
+                note=console.warn,
             )
             examples = source(target, table, out)
         write_examples(out / "examples.jsonl", examples)
         if as_json:
             console.emit_json(
-                {"status": "done", "examples": len(examples), "out": str(out / "examples.jsonl")}
+                {
+                    "status": "done",
+                    "examples": len(examples),
+                    "set_aside": len((out / "set_aside.jsonl").read_bytes().splitlines()),
+                    "out": str(out / "examples.jsonl"),
+                }
             )
             return
         console.show(f"{len(examples)} examples for cluster {target.weakness.cluster} ({words}) -> {out}")

@@ -48,6 +48,16 @@ SourceWeight = Annotated[
     list[str] | None, typer.Option("--source-weight", help="SOURCE=WEIGHT, 0 leaves it out. May be repeated.")
 ]
 
+MaxRefused = Annotated[
+    float | None,
+    typer.Option(
+        "--max-refused",
+        min=0,
+        max=1,
+        help="Share of the teacher's asks that may fail and be set aside: 0.2 if left out; 10 always may.",
+    ),
+]
+
 #: What a ledger's export counts under.
 SERVED = "served"
 

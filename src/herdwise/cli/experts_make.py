@@ -25,6 +25,7 @@ from herdwise.cli.experts_inputs import (
     Layers,
     Ledger,
     LoraRank,
+    MaxRefused,
     Outcomes,
     Rate,
     Seed,
@@ -44,6 +45,7 @@ from herdwise.cli.experts_inputs import (
 if TYPE_CHECKING:
     from herdwise.experts.enlist import Enlisted
     from herdwise.experts.order import Made, Source
+    from herdwise.experts.sources import Lesson
 
 #: Tokens of a context that hold no text: marks of question, answer and end, and one to spare.
 _MARKS = 4
@@ -73,6 +75,7 @@ def register(group: typer.Typer) -> None:
         reasoning: bool = typer.Option(False, "--reasoning", help="Learn the steps to the answers too."),
         samples: int = typer.Option(1, "--samples", min=1, help="The teacher's answers per query."),
         budget_usd: float | None = typer.Option(None, "--budget-usd", min=0, help="Most for the teacher."),
+        max_refused: MaxRefused = None,
         clusters: int | None = typer.Option(None, "--clusters", min=2, help="Clusters to look at."),
         cluster: int | None = typer.Option(None, "--cluster", help="Its number; the weakest if left out."),
         voter: list[str] = typer.Option([], "--voter", help="Candidate whose answer must agree; repeatable."),
@@ -121,6 +124,8 @@ def register(group: typer.Typer) -> None:
         from herdwise.experts.order import Order
         from herdwise.experts.pipeline import make as make_expert
         from herdwise.experts.proving import ProofSettings
+        from herdwise.experts.set_aside import MAX_SHARE
+        from herdwise.experts.sources import Lesson
 
         if recipe is not None:
             _by_recipe(recipe, out, seed, workers, as_json=as_json)
@@ -143,7 +148,20 @@ def register(group: typer.Typer) -> None:
             judge = replace(training, kind="scratch", width=max(8, width // 2), steps=judge_steps)
         with console.stages() as progress:
             source, told = _source(
-                wired, teacher, examples, family, n, task, reasoning, samples, budget_usd, seed, progress
+                wired,
+                examples,
+                family,
+                teacher,
+                Lesson(
+                    n=n,
+                    task=task,
+                    reasoning=reasoning,
+                    samples=samples,
+                    budget_usd=budget_usd,
+                    max_refused=MAX_SHARE if max_refused is None else max_refused,
+                    seed=seed,
+                ),
+                progress,
             )
             made = make_expert(
                 Order(
@@ -194,20 +212,15 @@ def register(group: typer.Typer) -> None:
 
 def _source(
     wired: Wired,
-    teacher: str | None,
     examples: Path | None,
     family: str | None,
-    n: int,
-    task: str,
-    reasoning: bool,
-    samples: int,
-    budget_usd: float | None,
-    seed: int,
+    teacher: str | None,
+    lesson: Lesson,
     progress: Callable[[str, int, int], None],
 ) -> tuple[Source, dict[str, object]]:
     from herdwise.core.errors import ConfigError
     from herdwise.experts.examples import digest_of, read_examples
-    from herdwise.experts.sources import Lesson, from_family, from_file, from_teacher
+    from herdwise.experts.sources import from_family, from_file, from_teacher
 
     if sum(given is not None for given in (teacher, examples, family)) != 1:
         raise ConfigError(
@@ -215,20 +228,20 @@ def _source(
             remedy="Give one of --teacher NAME, --examples FILE and --family NAME.",
         )
     if family is not None:
-        return from_family(family, n, seed=seed), {"family": family, "n": n}
+        return from_family(family, lesson.n, seed=lesson.seed), {"family": family, "n": lesson.n}
     if examples is not None:
         return from_file(examples), {"examples": digest_of(read_examples(examples))}
     asked = str(teacher)
-    lesson = Lesson(n=n, task=task, reasoning=reasoning, samples=samples, budget_usd=budget_usd, seed=seed)
     source = from_teacher(
         wired.candidate(asked),
         lambda: wired.reach(asked),
         lesson,
         identity=wired.identity(asked),
         progress=progress,
+        note=console.warn,
     )
-    told = {"n": n, "task": task, "reasoning": reasoning, "samples": samples, "budget_usd": budget_usd}
-    return source, {"teacher": wired.identity(asked), **told}
+    deciding = ("n", "task", "reasoning", "samples", "budget_usd")
+    return source, {"teacher": wired.identity(asked)} | {key: getattr(lesson, key) for key in deciding}
 
 
 def _by_recipe(recipe: str, out: Path, seed: int, workers: int, *, as_json: bool) -> None:

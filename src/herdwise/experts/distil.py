@@ -13,7 +13,7 @@ from typing import Any
 from herdwise.answers.agree import groups
 from herdwise.answers.extract import read_short_text, without_thinking
 from herdwise.answers.refusal import read_refusal
-from herdwise.core.errors import UnsupportedError
+from herdwise.core.errors import BackendError
 from herdwise.experts.examples import ANSWER_MARK, Example
 from herdwise.experts.teacher import Teacher, all_of
 
@@ -30,7 +30,8 @@ class Distilled:
     Args:
         examples: one per query that was answered, in the order of the queries.
         n_refused: queries that it refused.
-        n_unread: queries whose answer could not be read, or was cut off, or that are beyond the teacher.
+        n_unread: queries whose answer could not be read, or was cut off.
+        n_set_aside: queries on which the teacher failed, or that are beyond it.
         n_disagreed: queries on which too few of its samples agreed.
         n_left: queries that the budget did not reach.
     """
@@ -38,6 +39,7 @@ class Distilled:
     examples: list[Example]
     n_refused: int
     n_unread: int
+    n_set_aside: int
     n_disagreed: int
     n_left: int
 
@@ -79,19 +81,21 @@ async def distil(
         min_agreement: more than this share of the samples must agree on it (all of them always suffice).
 
     Raises:
-        BackendError: when the teacher cannot answer.
+        BackendError: when the teacher answers none of the queries, or too few.
     """
     done = 0
-    beyond: list[UnsupportedError] = []
+    failed: list[BackendError] = []
 
     async def one(query: str) -> Example | str:
         nonlocal done
         messages = messages_for(query, task=task, shown=shown, reasoning=reasoning)
         try:
             replies = await all_of(teacher.ask(messages, number) for number in range(samples))
-        except UnsupportedError as error:
-            beyond.append(error)
-            return "unread"
+        except BackendError as error:
+            if teacher.ending.error is not None:
+                raise teacher.ending.error from error
+            failed.append(error)
+            return "set aside"
         finally:
             done += 1
         if progress is not None:
@@ -116,13 +120,14 @@ async def distil(
         return Example(query, answer or "", reasoning=steps, source=teacher.candidate.name)
 
     found = await all_of(one(query) for query in queries)
-    if beyond and len(beyond) == len(queries):
-        raise beyond[0]
+    if failed and len(failed) == len(queries):
+        raise failed[0]
     lost = [each for each in found if isinstance(each, str)]
     return Distilled(
         examples=[each for each in found if isinstance(each, Example)],
         n_refused=lost.count("refused"),
         n_unread=lost.count("unread"),
+        n_set_aside=lost.count("set aside"),
         n_disagreed=lost.count("disagreed"),
         n_left=lost.count("left"),
     )

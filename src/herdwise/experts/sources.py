@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from herdwise.experts.distil import distil, messages_for
 from herdwise.experts.examples import Example, pretty, read_examples, write_whole
 from herdwise.experts.families import family
 from herdwise.experts.order import Source
+from herdwise.experts.set_aside import MAX_SHARE, Ending
 from herdwise.experts.synthesise import prompts, synthesise
 from herdwise.experts.teacher import Teacher, most_usd
 from herdwise.experts.weakness import Target
@@ -42,6 +44,7 @@ class Lesson:
         max_tokens: of a reply.
         temperature: None = the upstream's default.
         concurrency: asks at a time.
+        max_refused: share of the asks that may fail and be set aside; beyond it, the lesson ends.
         seed: of the examples that prompts show.
     """
 
@@ -54,6 +57,7 @@ class Lesson:
     max_tokens: int = 1024
     temperature: float | None = 0.8
     concurrency: int = 4
+    max_refused: float = MAX_SHARE
     seed: int = 0
 
 
@@ -83,10 +87,18 @@ def from_teacher(
     *,
     identity: str = "",
     progress: Progress | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Source:
     """A teacher writes queries like the cluster's and answers them.
 
-    Its journal lies in the source's folder: what was paid for is never asked for again.
+    Its journal lies in the source's folder: what was paid for is never asked for again. Beside it,
+    ``set_aside.jsonl`` names what the teacher did not answer, and why; a rerun asks that again.
+
+    Args:
+        candidate, reach, identity: the teacher.
+        lesson: what it is asked for.
+        progress: called with (stage, done, total).
+        note: told in a sentence what was set aside.
     """
     report = progress or (lambda _stage, _done, _total: None)
 
@@ -97,16 +109,20 @@ def from_teacher(
         async def ask() -> list[Example]:
             backend = reach()
             try:
-                with Teacher(
-                    candidate,
-                    backend,
-                    folder / "journal.jsonl",
-                    identity=identity,
-                    budget_usd=lesson.budget_usd,
-                    max_tokens=lesson.max_tokens,
-                    temperature=lesson.temperature,
-                    concurrency=lesson.concurrency,
-                ) as teacher:
+                with (
+                    Teacher(
+                        candidate,
+                        backend,
+                        folder / "journal.jsonl",
+                        identity=identity,
+                        budget_usd=lesson.budget_usd,
+                        max_tokens=lesson.max_tokens,
+                        temperature=lesson.temperature,
+                        concurrency=lesson.concurrency,
+                        max_refused=lesson.max_refused,
+                    ) as teacher,
+                    _kept(teacher.ending, folder, note),
+                ):
                     written = await synthesise(
                         teacher,
                         seeds,
@@ -131,6 +147,7 @@ def from_teacher(
                         "kept": teacher.n_kept,
                         "spent_usd": teacher.spent_usd,
                         "budget_spent": teacher.budget_spent,
+                        "set_aside": len(teacher.ending.set_aside),
                         "synthesis": {**_counts(written), "queries": len(written.queries)},
                         "answers": {**_counts(answered), "examples": len(answered.examples)},
                     }
@@ -189,6 +206,18 @@ def estimate(target: Target, table: OutcomeTable, candidate: Candidate, lesson: 
 def _texts(target: Target, table: OutcomeTable) -> list[str]:
     texts = dict(zip(table.query_ids, table.texts, strict=True))
     return [texts[id_] for id_ in target.seeds]
+
+
+@contextmanager
+def _kept(ending: Ending, folder: Path, note: Callable[[str], None] | None) -> Iterator[None]:
+    """What was set aside stands in a file, however the asking ends."""
+    path = folder / "set_aside.jsonl"
+    try:
+        yield
+    finally:
+        write_whole(path, b"".join(msgspec.json.encode(each) + b"\n" for each in ending.set_aside))
+        if ending.set_aside and note is not None:
+            note(f"{len(ending.set_aside)} asks were set aside, see {path}: {ending.told()}")
 
 
 def _counts(found: object) -> dict[str, object]:

@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from herdwise.core.errors import InputError
+from herdwise.core.errors import BackendError, InputError
 from herdwise.experts.examples import plain
-from herdwise.experts.teacher import Teacher, all_of
+from herdwise.experts.teacher import Reply, Teacher, all_of
 
 #: Called with (done, total).
 Progress = Callable[[int, int], None]
@@ -36,6 +36,7 @@ class Synthesis:
         n_prompts: asks that the answer rests on.
         n_repeated: queries left out because they were a seed or stood there already.
         n_unreadable: replies in which no list of queries could be read.
+        n_set_aside: prompts that the teacher did not answer.
         budget_spent: whether the budget ended it.
     """
 
@@ -43,6 +44,7 @@ class Synthesis:
     n_prompts: int
     n_repeated: int
     n_unreadable: int
+    n_set_aside: int
     budget_spent: bool
 
 
@@ -103,7 +105,7 @@ async def synthesise(
 
     Raises:
         InputError: when there is no seed.
-        BackendError: when the teacher cannot answer.
+        BackendError: when the teacher answers none of the prompts, or too few.
     """
     # Few seeds give few different prompts; one that comes again is another sample.
     asked = Counter[bytes]()
@@ -112,6 +114,17 @@ async def synthesise(
         form = msgspec.json.encode(messages)
         planned.append((messages, asked[form]))
         asked[form] += 1
+
+    async def one(messages: list[dict[str, Any]], number: int) -> Reply | None:
+        try:
+            return await teacher.ask(messages, number)
+        except BackendError as error:
+            if teacher.ending.error is not None:
+                raise teacher.ending.error from error
+            failed.append(error)
+            return None
+
+    failed: list[BackendError] = []
     taken = {plain(text) for text in seeds}
     found: list[str] = []
     n_repeated = n_unreadable = n_prompts = 0
@@ -121,7 +134,7 @@ async def synthesise(
         missing = -(-(n - len(found)) // per_prompt)
         if missing <= 0 or teacher.budget_spent:
             break
-        replies = await all_of(teacher.ask(*ask) for ask in planned[start : start + missing])
+        replies = await all_of(one(*ask) for ask in planned[start : start + missing])
         for reply in replies:
             if reply is None:
                 continue
@@ -136,7 +149,9 @@ async def synthesise(
                 found.append(text)
         if progress is not None:
             progress(min(len(found), n), n)
-    return Synthesis(found[:n], n_prompts, n_repeated, n_unreadable, teacher.budget_spent)
+    if failed and not n_prompts:
+        raise failed[0]
+    return Synthesis(found[:n], n_prompts, n_repeated, n_unreadable, len(failed), teacher.budget_spent)
 
 
 def read_queries(text: str) -> list[str]:

@@ -23,8 +23,8 @@ from herdwise.core.errors import (
     BadResponseError,
     ConfigError,
     TimeoutError_,
-    UnsupportedError,
 )
+from herdwise.experts.set_aside import MAX_SHARE, Ending
 from herdwise.profiling import spending
 from herdwise.profiling.asking import Asker, Patience
 
@@ -56,8 +56,10 @@ class Teacher:
     """Asks one candidate, and keeps what it said.
 
     A journal holds every reply: the same ask (same candidate, messages, sampling and number) is answered
-    from it, so that a run that was killed goes on without paying again. An ask that failed ends the asking:
-    what is under way then is still kept, what was to come raises the same error.
+    from it, so that a run that was killed goes on without paying again. An ask that fails alone is set
+    aside; where more than ``max_refused`` of them do, or no other can succeed (key refused, no such model,
+    unreachable, five lost in a row), the asking ends: what is under way then is still kept, what was to come
+    raises the same error.
 
     Args:
         candidate: who is asked; its price is what counts.
@@ -68,6 +70,7 @@ class Teacher:
         max_tokens: sent with every ask; also bounds what an ask may cost before it is made.
         temperature: sent with every ask; None = the upstream's default.
         concurrency: asks at a time.
+        max_refused: share of the asks that may fail, beyond the first ten.
         patience: retries.
 
     Raises:
@@ -78,6 +81,7 @@ class Teacher:
         spent_usd: cost of the replies whose cost is known, earlier runs included.
         n_asked, n_kept: asks made by this run, and answered from the journal.
         budget_spent: whether an ask was left out for lack of budget.
+        ending: asks that failed alone, and why the asking ended.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Teacher:
         max_tokens: int = 1024,
         temperature: float | None = 0.8,
         concurrency: int = 4,
+        max_refused: float = MAX_SHARE,
         patience: Patience | None = None,
     ) -> None:
         if budget_usd is not None and not candidate.price.known:
@@ -104,7 +109,7 @@ class Teacher:
         self._slots = asyncio.Semaphore(concurrency)
         self._reserved_usd = 0.0
         self._asking: dict[str, asyncio.Lock] = {}
-        self._failed: BackendError | None = None
+        self.ending = Ending(f"candidate {candidate.name!r}", max_refused)
         self.n_asked = self.n_kept = 0
         self.budget_spent = False
         journal.parent.mkdir(parents=True, exist_ok=True)
@@ -140,8 +145,7 @@ class Teacher:
             number: tells asks apart that are the same otherwise, such as several samples.
 
         Raises:
-            UnsupportedError: when this ask is beyond the candidate; others may not be.
-            BackendError: when it cannot answer.
+            BackendError: when it cannot answer this; ``ending.error`` tells whether others may be asked.
         """
         key = self._key(messages, number)
         # The same ask, made twice at a time, is paid for once.
@@ -153,8 +157,8 @@ class Teacher:
                 return await self._paid(key, messages)
 
     async def _paid(self, key: str, messages: Sequence[Mapping[str, Any]]) -> Reply | None:
-        if self._failed is not None:
-            raise self._failed
+        if self.ending.error is not None:
+            raise self.ending.error
         reserve = self.most_usd(messages) or 0.0
         if self._budget_usd is not None and self.spent_usd + self._reserved_usd + reserve > self._budget_usd:
             self.budget_spent = True
@@ -162,14 +166,14 @@ class Teacher:
         self._reserved_usd += reserve
         try:
             completion = await self._asker.ask(self.body(messages))
-        except UnsupportedError:
-            raise  # it says something of this ask alone, such as one longer than the context
         except BackendError as error:
-            self._failed = error
             if reserve and isinstance(error, TimeoutError_ | BadResponseError):
                 # Work was done for these, and may be billed.
                 self._keep(Reply(f"lost {key} {time.time_ns()}", "", cost_usd=reserve))
                 self.spent_usd += reserve
+            asked = str(messages[-1].get("content", ""))
+            answered = self.n_asked + self.n_kept
+            self.ending.count(error, asked, n_answered=answered, gave_up=self._asker.gave_up)
             raise
         finally:
             self._reserved_usd -= reserve
