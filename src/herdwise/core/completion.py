@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from herdwise.core.frozen import made_fast
 
+
+@made_fast
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Token counts as the upstream stated them; None = not stated."""
@@ -23,6 +26,7 @@ class Usage:
         return Usage(add(self.input_tokens, other.input_tokens), add(self.output_tokens, other.output_tokens))
 
 
+@made_fast
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One whole answer.

@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from herdwise.core.frozen import made_fast
+
 CostKind = Literal["usd", "active_params", "latency", "calls"]
 COST_KINDS: tuple[CostKind, ...] = ("usd", "active_params", "latency", "calls")
 #: What a call takes, as fields of ``Estimates``.
@@ -128,6 +130,7 @@ class Detail(Protocol):
         """What the expected quality is the sum of: name of a part -> ``(m,)``."""
 
 
+@made_fast
 @dataclass(frozen=True, slots=True)
 class Estimates:
     """Predictions for one query, one value per candidate; NaN = unknown, never zero.

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from herdwise.core.frozen import made_fast
+
 #: Characters per token when no tokenizer of the candidate is at hand: a rough, stated estimate.
 CHARS_PER_TOKEN = 4.0
 #: Stands before each tool in ``Query.asked``, and between a tool's name, description and parameters: group
@@ -13,6 +15,7 @@ CHARS_PER_TOKEN = 4.0
 TOOLS_MARK, TOOL_FIELDS = "\n\x1d", "\x1f"
 
 
+@made_fast
 @dataclass(frozen=True, slots=True)
 class Query:
     """One request.

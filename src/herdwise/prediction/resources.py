@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from herdwise.core.errors import ArtefactError, InputError
+from herdwise.core.frozen import made_fast
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.core.query import CHARS_PER_TOKEN
 from herdwise.prediction.least_squares import MISSING, solve
@@ -25,6 +26,7 @@ _MANY_GROUPS, _FEW_DIRECTIONS, _FEW_ROWS = 64, 24, 4000
 _LOG_OF_NOTHING = -800.0
 
 
+@made_fast
 @dataclass(frozen=True, slots=True)
 class Resources:
     """Expected per (query, candidate), ``(n, m)`` or ``(m,)`` float64; NaN = unknown.

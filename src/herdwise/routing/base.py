@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from herdwise.core.candidate import Herd
 from herdwise.core.decision import Estimates, Goals
+from herdwise.core.frozen import made_fast
 from herdwise.core.query import Query
 from herdwise.core.registry import Registry
 
 
+@made_fast
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One answer that came back.
@@ -72,6 +74,7 @@ class Failure:
     returnable: bool = False
 
 
+@made_fast
 @dataclass(frozen=True, slots=True)
 class InFlight:
     """One ask that has not ended.
@@ -89,6 +92,7 @@ class InFlight:
     delivering: bool = False
 
 
+@made_fast
 @dataclass(frozen=True, slots=True)
 class Spent:
     """What the request has used so far; ``usd`` counts a lost bill as predicted, None = unknown."""
@@ -98,12 +102,17 @@ class Spent:
     calls: int = 0
 
 
+@made_fast
 @dataclass(frozen=True, slots=True)
 class Thread:
     """The conversation: who has it (position in the herd), and whether a tool loop is open."""
 
     candidate: int | None = None
     tool_loop: bool = False
+
+
+#: Before anybody was asked; and of a conversation that nobody has.
+NOTHING_SPENT, NO_THREAD = Spent(), Thread()
 
 
 class Belief(Protocol):
@@ -128,6 +137,7 @@ class Belief(Protocol):
         """Expected increase of ``best()``'s P(right) by asking each of them next, ``(k,)``."""
 
 
+@made_fast
 @dataclass(frozen=True, slots=True)
 class Situation:
     """All that a policy may know.
@@ -160,14 +170,15 @@ class Situation:
     answers: Sequence[Answer] = ()
     in_flight: Sequence[InFlight] = ()
     failures: Sequence[Failure] = ()
-    spent: Spent = field(default_factory=Spent)
+    spent: Spent = NOTHING_SPENT
     healthy: np.ndarray | None = None
-    thread: Thread = field(default_factory=Thread)
+    thread: Thread = NO_THREAD
     now_s: float = 0.0
     seed: int = 0
     belief: Belief | None = None
 
 
+@made_fast
 @dataclass(frozen=True, slots=True)
 class Ask:
     """Ask these candidates, in parallel.
@@ -191,6 +202,7 @@ class Ask:
     propensity: float | None = None
 
 
+@made_fast
 @dataclass(frozen=True, slots=True)
 class Wait:
     """Do nothing until the next event, or until ``until_s`` seconds after the request began."""
@@ -205,6 +217,7 @@ class Cancel:
     asks: tuple[int, ...]
 
 
+@made_fast
 @dataclass(frozen=True, slots=True)
 class Finish:
     """End the request.

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from yarl import URL
 
+from herdwise.core.frozen import made_fast
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
@@ -45,6 +47,7 @@ class Limits:
     max_event_bytes: int = 4 * 1024 * 1024
 
 
+@made_fast
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request.

@@ -13,6 +13,7 @@ import msgspec
 
 from herdwise.core.decision import Goals
 from herdwise.core.errors import RequestError
+from herdwise.core.frozen import made_fast
 from herdwise.core.native import NATIVE, Native
 from herdwise.core.query import Query
 from herdwise.serving.service import Service
@@ -41,6 +42,7 @@ _OTHER_HEADERS = frozenset({"explain", "session"})
 _PREFIX = "x-herdwise-"
 
 
+@made_fast
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """A request, read.
