@@ -256,16 +256,28 @@ def usage(prompt: int, completion: int) -> dict[str, int]:
 # Behaviours. Each answers one request, streaming or not.
 
 
-async def ok(x: Exchange, *, pause_s: float = 0.0) -> None:
+async def ok(
+    x: Exchange, *, pause_s: float = 0.0, until: Callable[[], bool] | None = None, after: int = -1
+) -> None:
+    """The right answer; given ``until``, only once that is true, but for a stream's first ``after`` texts."""
+    if until is not None and (after < 0 or not x.streaming):
+        await _becomes(until)
     if not x.streaming:
         x.whole(x.completion())
         return
     x.open_stream()
-    for chunk in x.chunks():
+    for i, chunk in enumerate(x.chunks()):
+        if until is not None and i == after + 1:
+            await _becomes(until)
         x.event(chunk)
         await asyncio.sleep(pause_s)
     x.event("[DONE]")
     x.end_stream()
+
+
+async def _becomes(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - any condition, another thread's too
+        await asyncio.sleep(0.005)
 
 
 async def slow(x: Exchange, *, delay_s: float = 0.5, pause_s: float = 0.0) -> None:
@@ -651,10 +663,11 @@ class FaultyUpstream:
             exchange.transport.abort()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=20)
         await asyncio.sleep(0)
 
-    async def until(self, condition: Callable[[], bool], within_s: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], bool], within_s: float = 60.0) -> None:
         """Wait until something has become true of this server."""
         async with asyncio.timeout(within_s):
             while not condition():  # noqa: ASYNC110 - any condition, not an event of ours

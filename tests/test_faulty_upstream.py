@@ -56,9 +56,9 @@ def test_it_runs_as_a_program_and_answers_from_a_file(tmp_path: Path) -> None:
             url = program.stdout.readline().split()[1]
             body = {"model": "b", "messages": [{"role": "user", "content": "The capital of France?"}]}
             request = urllib.request.Request(f"{url}/chat/completions", json.dumps(body).encode())
-            with urllib.request.urlopen(request) as response:
+            with urllib.request.urlopen(request, timeout=60) as response:
                 answer = json.load(response)
         finally:
-            program.terminate()
+            program.kill()
     assert answer["model"] == "b"
     assert answer["choices"][0]["message"]["content"] == "Paris"

@@ -71,7 +71,9 @@ def test_the_demo_of_recorded_outcomes_measures_and_serves_what_its_pasted_lines
         answer = json.loads(pasted.stdout)
         assert answer["choices"][0]["message"]["content"]
         python = shown[shown.index("from openai") : shown.index("The config: ")]
-        again = subprocess.run([sys.executable, "-c", python], capture_output=True, text=True, check=True)
+        again = subprocess.run(
+            [sys.executable, "-c", python], capture_output=True, text=True, check=True, timeout=120
+        )
         assert again.stdout.startswith(answer["model"])
         url = next(word for word in shown.split() if word.endswith("/v1"))
         with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
@@ -82,4 +84,7 @@ def test_the_demo_of_recorded_outcomes_measures_and_serves_what_its_pasted_lines
                 )
     finally:
         demo.send_signal(signal.SIGTERM)
-        demo.wait(30)
+        try:
+            demo.wait(60)
+        finally:
+            demo.kill()

@@ -352,7 +352,7 @@ async def test_a_stream_that_is_left_closes_the_call(made: Any) -> None:
     stream = backend.stream(BODY)
     await anext(stream)
     await stream.aclose()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await up.until(lambda: up.disconnects == 1)
 
 

@@ -53,7 +53,7 @@ async def upstream() -> AsyncIterator[Serve]:
     yield serve
     for backend in backends:
         await backend.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(ended) < len(servers):  # noqa: ASYNC110 - each is asked once
             await asyncio.sleep(0.02)
     for server in servers:

@@ -58,7 +58,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         yield Demo(url.removesuffix("/v1"), shown, folder / "run")
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
 
 
 def recorded_queries() -> dict[str, tuple[str, str, set[str]]]:

@@ -88,14 +88,17 @@ def served() -> Iterator[Callable[[Path], str]]:
     yield start
     for process in processes:
         process.terminate()
-        process.communicate()
+        try:
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
 
 
 def ask(url: str, model: str = "auto") -> str:
     body = {"model": model, "messages": [{"role": "user", "content": TEXTS[0]}]}
     headers = {"Content-Type": "application/json", "Authorization": "Bearer client"}
     request = urllib.request.Request(f"{url}/v1/chat/completions", json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request, timeout=20) as response:
+    with urllib.request.urlopen(request, timeout=60) as response:
         return str(json.load(response)["model"])
 
 

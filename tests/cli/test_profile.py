@@ -60,7 +60,7 @@ async def start(*args: object) -> asyncio.subprocess.Process:
 
 async def run(*args: object) -> tuple[int, str, str]:
     process = await start(*args)
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    out, err = await asyncio.wait_for(process.communicate(), 200)
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 
@@ -75,11 +75,12 @@ async def test_after_kill_9_nothing_that_was_answered_is_asked_again(
     ups = {name: await faulty_upstream(models=(name,), answer=right) for name in ("ant", "bee")}
     for up in ups.values():
         up.behave("slow", delay_s=0.05)
+    ups["ant"].behave([*["slow"] * 12, ("ok", {"until": lambda: False})])  # it cannot end before it is killed
     config = write_config(tmp_path, **{name: up.base_url for name, up in ups.items()})
     out = tmp_path / "out"
     command = ("profile", "--config", config, "--items", items, "--out", out, "--concurrency", 3)
     process = await start(*command)
-    await ups["ant"].until(lambda: len(ups["ant"].bodies) >= 12, within_s=30)
+    await ups["ant"].until(lambda: len(ups["ant"].bodies) >= 13)
     process.send_signal(signal.SIGKILL)
     assert await process.wait() == -signal.SIGKILL
     assert not (out / "outcomes.parquet").exists()
@@ -176,12 +177,12 @@ async def test_another_profile_in_the_folder_ends_with_exit_code_2(
 
 async def test_ctrl_c_says_how_to_go_on(faulty_upstream: Start, tmp_path: Path, items: Path) -> None:
     up = await faulty_upstream(models=("ant",), answer=right)
-    up.behave("slow", delay_s=0.05)
+    up.behave([*["ok"] * 6, ("ok", {"until": lambda: False})])
     config = write_config(tmp_path, ant=up.base_url)
     process = await start("profile", "--config", config, "--items", items, "--out", tmp_path / "out")
-    await up.until(lambda: len(up.bodies) >= 6, within_s=30)
+    await up.until(lambda: len(up.bodies) >= 7)
     process.send_signal(signal.SIGINT)
-    _, stderr = await asyncio.wait_for(process.communicate(), 60)
+    _, stderr = await asyncio.wait_for(process.communicate(), 200)
     assert process.returncode == 130
     assert "Run the same command to go on" in stderr.decode()
     assert read_journal(tmp_path / "out" / JOURNAL).answers

@@ -54,7 +54,7 @@ async def start(*args: object) -> asyncio.subprocess.Process:
 
 async def run(*args: object) -> tuple[int, str, str]:
     process = await start(*args)
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    out, err = await asyncio.wait_for(process.communicate(), 200)
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 
@@ -64,13 +64,13 @@ async def test_after_kill_9_no_reply_of_the_judge_is_paid_for_again(
 ) -> None:
     ant = await faulty_upstream(models=("ant",))
     owl = await faulty_upstream(models=("owl",), answer=lambda body: "Fine. [[7]]")
-    owl.behave("slow", delay_s=0.05)
+    owl.behave([*["ok"] * 9, ("ok", {"until": lambda: False})])  # it cannot end before it is killed
     config = write_config(tmp_path, ant=ant.base_url, owl=owl.base_url)
     out = tmp_path / "out"
     command = ("profile", "--config", config, "--benchmark", items, "--out", out, "--candidates", "ant")
     command = (*command, "--grader", "judge:candidate=owl", "--grader", "judge:rubric=Be kind.")
     process = await start(*command, "--concurrency", 3)
-    await owl.until(lambda: len(owl.bodies) >= 9, within_s=30)
+    await owl.until(lambda: len(owl.bodies) >= 10)
     process.send_signal(signal.SIGKILL)
     assert await process.wait() == -signal.SIGKILL
     before = read_journal(out / JOURNAL)

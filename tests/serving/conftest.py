@@ -54,7 +54,7 @@ class Server(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110 - as uvicorn does
                 await asyncio.sleep(0.005)
         await self.lifespan.shutdown()

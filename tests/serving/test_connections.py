@@ -83,7 +83,7 @@ def port(running: Running) -> int:
     return running.port
 
 
-async def told(port: int, *parts: bytes, within_s: float = 10.0) -> bytes:
+async def told(port: int, *parts: bytes, within_s: float = 60.0) -> bytes:
     """What the endpoint says to these bytes until it closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answer = b""
@@ -120,7 +120,7 @@ async def test_who_takes_nothing_of_an_answer_is_hung_up_on(running: Running, st
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", running.port)) as client:
         client.sendall((head + body).encode())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not running.kept():  # noqa: ASYNC110 - uvicorn has no event for it
                 await asyncio.sleep(0.02)
             while running.server.server_state.connections:  # noqa: ASYNC110

@@ -304,7 +304,7 @@ async def test_nothing_is_left_running_after_chaos(endpoint: Any) -> None:
         upstream.behave([b for b in behaviours for _ in range(3)] + ["ok"])
     replies = await asyncio.gather(*(e.chat(stream=bool(i % 2)) for i in range(30)))
     assert {reply.status for reply in replies} <= {200, 502, 504, 500}
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(60):
         while len(asyncio.all_tasks()) > before + len(e.upstreams):  # noqa: ASYNC110 - keep-alive readers
             await asyncio.sleep(0.02)
     for upstream in e.upstreams.values():

@@ -74,13 +74,14 @@ async def test_raised_bounds_let_more_in() -> None:
 
 
 async def test_past_the_bound_requests_wait_and_past_the_queue_they_get_503(endpoint: Any) -> None:
-    e = await endpoint(max_open_requests=1, max_waiting=1, max_wait_s=10)
+    e = await endpoint(max_open_requests=1, max_waiting=1, max_wait_s=100)
     upstream = e.upstreams["large"]
-    upstream.behave([("slow", {"delay_s": 0.5}), "ok"])
+    refusing = asyncio.Event()
+    upstream.behave([("ok", {"until": refusing.is_set}), "ok"])
     first = asyncio.create_task(e.chat())
     await upstream.until(lambda: len(upstream.bodies) == 1)
     second = asyncio.create_task(e.chat())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while b"herdwise_waiting_requests 1" not in (await e.send("GET", "/metrics")).raw:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     refused = await e.chat()
@@ -88,5 +89,6 @@ async def test_past_the_bound_requests_wait_and_past_the_queue_they_get_503(endp
     message = {"model": "auto", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}
     refused = await e.send("POST", "/v1/messages", message)
     assert (refused.status, refused.json["type"]) == (503, "error")
+    refusing.set()
     assert [(await one).status for one in (first, second)] == [200, 200]
     assert (await e.chat()).status == 200

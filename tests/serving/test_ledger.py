@@ -89,7 +89,7 @@ async def test_an_acknowledged_feedback_is_on_the_disk(ledger: Ledger, tmp_path:
 
 async def test_a_decision_reaches_the_disk_by_itself(ledger: Ledger, tmp_path: Path) -> None:
     ledger.record(decision("one"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not rows(tmp_path / "deep/down/ledger.db", "select 1 from decisions"):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 

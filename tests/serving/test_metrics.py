@@ -116,7 +116,7 @@ async def test_an_open_request_shows_and_one_whose_client_left_is_499(endpoint: 
     e = await endpoint()
     e.upstreams["large"].behave("hang_before_headers")
     asking = asyncio.create_task(e.chat())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while of(await numbers(e), "herdwise_open_requests") != 1:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         asking.cancel()
@@ -166,7 +166,7 @@ async def test_without_keys_of_the_config_virtual_ones_close_the_numbers(endpoin
     from herdwise.serving.keyring import Terms
 
     await asyncio.to_thread(e.service.ledger.keyring().create, "team", Terms())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await e.send("GET", "/metrics")).status != 401:  # noqa: ASYNC110 - keys are read anew
             await asyncio.sleep(0.1)
 

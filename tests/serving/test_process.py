@@ -31,7 +31,7 @@ class Parrot(Backend):
     async def complete(self, body):
         if "slow" in body["messages"][-1]["content"]:
             print("asked", flush=True)
-            await asyncio.sleep(60 if "without end" in body["messages"][-1]["content"] else 0.5)
+            await asyncio.sleep(600 if "without end" in body["messages"][-1]["content"] else 0.5)
         message = {"role": "assistant", "content": body["messages"][-1]["content"]}
         return read_completion({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}, "a")
     def stream(self, body):
@@ -41,15 +41,15 @@ class Parrot(Backend):
 
 service = Service(
     DeclaredRouter(Herd([Candidate("a", quality=0.5)])), {"a": Parrot()}, {"single": Single()},
-    ledger=Ledger(sys.argv[1]), settings=Settings(port=0, drain_s=2),
+    ledger=Ledger(sys.argv[1]), settings=Settings(port=0, drain_s=float(sys.argv[2])),
 )
 serve(service, on_ready=lambda url: print(url, flush=True))
 """
 
 
-def start_server(path: Path) -> tuple[subprocess.Popen[str], str]:
+def start_server(path: Path, drain_s: float = 20.0) -> tuple[subprocess.Popen[str], str]:
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVER, f"sqlite:///{path}"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SERVER, f"sqlite:///{path}", str(drain_s)], stdout=subprocess.PIPE, text=True
     )
     assert server.stdout is not None
     return server, server.stdout.readline().strip()
@@ -92,7 +92,7 @@ async def test_kill_9_loses_no_acknowledged_feedback_and_sigterm_loses_nothing(t
                     assert status == 200
                     acknowledged.append(name)
                 os.kill(server.pid, end)
-            assert server.wait(timeout=20) == (-signal.SIGKILL if end == signal.SIGKILL else 0)
+            assert server.wait(timeout=60) == (-signal.SIGKILL if end == signal.SIGKILL else 0)
         finally:
             server.kill()
             server.wait()
@@ -117,7 +117,7 @@ async def test_on_sigterm_open_requests_are_answered_and_recorded(tmp_path: Path
             status, _, body = await asking
         assert status == 200
         assert body["choices"][0]["message"]["content"] == "a slow one"
-        assert await asyncio.to_thread(server.wait, 20) == 0
+        assert await asyncio.to_thread(server.wait, 60) == 0
     finally:
         server.kill()
         server.wait()
@@ -127,7 +127,7 @@ async def test_on_sigterm_open_requests_are_answered_and_recorded(tmp_path: Path
 
 async def test_while_it_drains_nobody_new_comes_in_and_what_takes_too_long_is_told_so(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
-    server, url = start_server(path)
+    server, url = start_server(path, drain_s=4)
     assert server.stdout is not None
     try:
         async with aiohttp.ClientSession() as session:
@@ -135,13 +135,13 @@ async def test_while_it_drains_nobody_new_comes_in_and_what_takes_too_long_is_to
             asking = asyncio.create_task(post(session, f"{url}/v1/chat/completions", chat))
             assert (await asyncio.to_thread(server.stdout.readline)).strip() == "asked"
             server.terminate()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while await answers(f"{url}/healthz"):  # noqa: ASYNC110 - until the signal has come in
                     await asyncio.sleep(0.02)
             assert not asking.done()
             status, _, body = await asking
         assert (status, body["error"]["code"]) == (503, "draining")
-        assert await asyncio.to_thread(server.wait, 20) == 0
+        assert await asyncio.to_thread(server.wait, 60) == 0
     finally:
         server.kill()
         server.wait()
@@ -164,12 +164,12 @@ async def test_on_sigterm_no_request_on_a_kept_connection_is_lost(tmp_path: Path
     try:
         async with aiohttp.ClientSession() as session:
             clients = [asyncio.create_task(client(session, number)) for number in range(4)]
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while len(statuses) < 20:  # noqa: ASYNC110 - they go on by themselves
                     await asyncio.sleep(0.01)
                 server.terminate()
                 await asyncio.gather(*clients)
-        assert await asyncio.to_thread(server.wait, 20) == 0
+        assert await asyncio.to_thread(server.wait, 60) == 0
     finally:
         server.kill()
         server.wait()

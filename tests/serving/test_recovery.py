@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -126,8 +127,9 @@ async def test_a_silent_candidate_gets_a_rival_and_is_closed(endpoint: Any, stre
 
 
 async def test_who_has_begun_gets_no_rival(endpoint: Any) -> None:
-    e = await recovering(endpoint, Hedge(after_s=1.0))
-    e.upstreams["a"].behave("ok", pause_s=0.5)
+    e = await recovering(endpoint, Hedge(after_s=3.0))
+    over = time.monotonic() + 3.5
+    e.upstreams["a"].behave("ok", until=lambda: time.monotonic() > over, after=1)
     reply = await e.chat("one two", stream=True)
     assert (reply.headers["x-herdwise-candidate"], reply.text) == ("a", "echo: one two")
     assert len(e.upstreams["b"].requests) == 0

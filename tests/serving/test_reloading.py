@@ -97,7 +97,7 @@ class Running:
             return answer.status, await answer.json()
 
     async def until(self, met: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not met():  # noqa: ASYNC110 - what is awaited has no event
                 await asyncio.sleep(0.01)
 
@@ -156,7 +156,8 @@ async def test_no_request_is_lost_in_reloads_under_load(running: Running) -> Non
 async def test_requests_under_way_end_with_the_old_parts_which_are_closed_after_them(
     running: Running, ups: Any
 ) -> None:
-    ups["a"].behave("slow", delay_s=1.0)
+    let_go = asyncio.Event()
+    ups["a"].behave("ok", until=let_go.is_set)
     asking = asyncio.create_task(running.chat())
     await running.until(lambda: ups["a"].in_flight == 1)
     old = running.made[0]
@@ -168,6 +169,7 @@ async def test_requests_under_way_end_with_the_old_parts_which_are_closed_after_
     ranker = weakref.ref(running.app.reloading._retired[0].service.ranker)
     (name,) = running.app.reloading.current.dispatcher.open
     assert (await running.get(f"/v1/decisions/{name}"))["status"] == "open"
+    let_go.set()
     status, told = await asking
     assert (status, told["model"]) == (200, "a")
     await running.until(lambda: old.closed)

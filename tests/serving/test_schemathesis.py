@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -100,9 +101,10 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    reserved = socket.socket()  # until the endpoint has ended: nobody else is given the port
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    port = reserved.getsockname()[1]
     config = {
         "candidates": [
             {
@@ -130,19 +132,23 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 yield endpoint
             finally:
                 serving.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    serving.wait(60)
+                serving.kill()
                 server.shutdown()
-                thread.join()
+                thread.join(60)
                 server.server_close()
+                reserved.close()
     said = (folder / "log").read_text()
     assert serving.returncode == 0, said[-2000:]
     assert "Traceback" not in said, said[-4000:]
 
 
 def _until_ready(endpoint: str, serving: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and serving.poll() is None:
         try:
-            with urllib.request.urlopen(f"{endpoint}/healthz", timeout=1):
+            with urllib.request.urlopen(f"{endpoint}/healthz", timeout=10):
                 return
         except OSError:
             time.sleep(0.1)
@@ -155,7 +161,7 @@ def checked(case: Any, url: str, checks: Any = None) -> Any:
     headers = {name: value for name, value in (case.headers or {}).items() if name.lower() != "x-api-key"}
     case.headers = {**headers, "Authorization": f"Bearer {key}"}
     case.cookies = {}
-    answer = case.call(base_url=url, timeout=20)
+    answer = case.call(base_url=url, timeout=60)
     case.validate_response(answer, checks=CHECKS if checks is None else checks)
     return answer
 

@@ -54,7 +54,7 @@ class Gateway:
         self.told.append(news)
 
     async def tell(self, other: Gateway, age_s: float = 0.0) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not self.told:  # noqa: ASYNC110 - it is told in batches
                 await asyncio.sleep(0.005)
         told, self.told = self.told, []
@@ -161,7 +161,7 @@ class Heard:
         self.redis.start()
 
     async def until(self, n: int) -> list[bytes]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.news) < n:  # noqa: ASYNC110 - the stream has no event for it
                 await asyncio.sleep(0.01)
         return [news for news, _ in self.news]
@@ -196,9 +196,9 @@ async def test_news_reaches_all_others_in_order_and_those_who_come_later(
 
 
 async def test_without_redis_each_goes_on_alone_says_so_once_and_hears_all_when_it_is_back(
-    gateway: Callable[..., Heard], redis_url: str, caplog: pytest.LogCaptureFixture
+    gateway: Callable[..., Heard], redis_url: str, closed_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    line = Line(int(redis_url.removesuffix("/0").rpartition(":")[2]))
+    line = Line(int(redis_url.removesuffix("/0").rpartition(":")[2]), closed_port)
     there, here = gateway(), gateway(await line.start())
     there.redis.send(b"before")
     assert await here.until(1) == [b"before"]
@@ -206,7 +206,7 @@ async def test_without_redis_each_goes_on_alone_says_so_once_and_hears_all_when_
     await line.cut()
     there.redis.send(b"meanwhile")
     here.redis.send(b"kept")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while "cannot be reached" not in caplog.text:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await asyncio.sleep(1.0)
@@ -214,7 +214,7 @@ async def test_without_redis_each_goes_on_alone_says_so_once_and_hears_all_when_
     await line.start()
     assert await here.until(2) == [b"before", b"meanwhile"]
     assert await there.until(1) == [b"kept"]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while "is back" not in caplog.text:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await line.cut()
@@ -230,7 +230,7 @@ async def test_news_that_cannot_be_read_stops_nobody(
     source.shared.begin(one.redis)
     one.redis.send(b"\xff\xff of another version")
     source.threads.note([], b"session", "a")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while two.threads.find([], b"session") != "a":  # noqa: ASYNC110 - the stream has no event for it
             await asyncio.sleep(0.01)
     assert "cannot be read" in caplog.text
@@ -240,16 +240,17 @@ async def test_news_that_cannot_be_read_stops_nobody(
 class Line:
     """A TCP line to a server, which can be cut and mended."""
 
-    def __init__(self, to: int) -> None:
-        self._to, self._port = to, 0
+    def __init__(self, to: int, port: int) -> None:
+        self._to, self._port, self._open = to, port, False
         self._writers: list[asyncio.StreamWriter] = []
 
     async def start(self) -> str:
+        self._open = True
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
         return f"redis://127.0.0.1:{self._port}/0"
 
     async def cut(self) -> None:
+        self._open = False
         self._server.close()
         for writer in self._writers:
             writer.transport.abort()
@@ -257,6 +258,8 @@ class Line:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, out = await asyncio.open_connection("127.0.0.1", self._to)
         self._writers += [writer, out]
+        if not self._open:  # it was cut meanwhile
+            await self.cut()
         await asyncio.gather(self._pump(reader, out), self._pump(there, writer))
 
     @staticmethod
@@ -277,6 +280,7 @@ candidates:
   - {{name: spare, base_url: '{spare}', quality: 0.49}}
 ledger: {{url: '{ledger}'}}
 state: {{url: '{redis}'}}
+server: {{breaker: {{open_s: 12}}}}
 """
 
 
@@ -308,10 +312,12 @@ def gateways(
     yield start
     for process in processes:
         process.send_signal(signal.SIGTERM)
-    for process in processes:
-        assert process.wait(30) == 0
-        assert process.stdout is not None
-        process.stdout.close()
+    try:
+        assert [process.wait(60) for process in processes] == [0] * len(processes)
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate(timeout=20)
 
 
 def ready(process: subprocess.Popen[str]) -> str:
@@ -360,13 +366,13 @@ def test_two_gateways_on_one_postgres_and_one_redis_share_conversations_and_who_
     assert ask(first, "begun at the first", "spare") == "spare"
     good.behave("server_error")
     assert [ask(first, f"s{i}") for i in range(4)] == ["spare"] * 4
-    within_s(5.0, lambda: left_alone(second) == ["good"])
+    within_s(60.0, lambda: left_alone(second) == ["good"])
     n_asked = len(good.requests)
     assert ask(second, "another") == "spare"
     assert len(good.requests) == n_asked, "the second never asked it"
     good.behave("ok")
-    within_s(20.0, lambda: ask(first, f"a trial {time.monotonic()}") == "good")
-    within_s(5.0, lambda: left_alone(second) == [])
+    within_s(60.0, lambda: ask(first, f"a trial {time.monotonic()}") == "good")
+    within_s(60.0, lambda: left_alone(second) == [])
     assert ask(second, "begun at the first") == "spare"
     assert ask(second, "one more") == "good"
     for number in range(3):

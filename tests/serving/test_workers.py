@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -26,7 +27,7 @@ CONFIG = """
 candidates:
   - {{name: alpha, base_url: '{up}', quality: 0.50, price: {{input_usd_per_mtok: 1, output_usd_per_mtok: 1}}}}
   - {{name: beta, base_url: '{up}', quality: 0.49, price: {{input_usd_per_mtok: 1, output_usd_per_mtok: 1}}}}
-server: {{admin_key: {admin}, api_keys: [{client}], drain_s: 5, log_level: INFO}}
+server: {{admin_key: {admin}, api_keys: [{client}], drain_s: 30, log_level: INFO}}
 """
 
 
@@ -61,7 +62,7 @@ class Serving:
         made = {"authorization": f"Bearer {key}", "content-type": "application/json", **headers}
         request = urllib.request.Request(f"{self.url}{path}", data, made, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 raw = answer.read()
                 told = json.loads(raw) if "json" in answer.headers["content-type"] else raw.decode()
                 return answer.status, told, answer.headers
@@ -97,7 +98,7 @@ class Serving:
 
     def end(self, sig: int = signal.SIGTERM) -> int:
         self.process.send_signal(sig)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 def runs(pid: int) -> bool:
@@ -109,7 +110,7 @@ def runs(pid: int) -> bool:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -132,7 +133,7 @@ def serve(tmp_path: Path, threaded_upstream: Callable[..., Any]) -> Iterator[Cal
     for serving in started:
         left = serving.workers()
         serving.process.kill()
-        serving.process.wait()
+        serving.process.wait(60)
         assert serving.process.stdout is not None
         serving.process.stdout.close()
         for pid in left:
@@ -149,9 +150,14 @@ def rows(serving: Serving, query: str) -> list[Any]:
 def test_limits_budgets_numbers_and_ids_are_those_of_one_endpoint(serve: Callable[[], Serving]) -> None:
     s = serve()
     assert (s.told["workers"], len(s.workers())) == (2, 2)
-    _, key = s.key(requests_per_minute=10)
-    until(lambda: time.time() % 60 < 50)  # within one minute of the clock
-    statuses = sorted(status for status, _, _ in at_once(24, lambda: s.chat(key)))
+    n_asked, n_served, minutes = 0, 0, [0.0, 1.0]
+    while minutes[0] != minutes[1]:  # within one minute of the clock
+        _, key = s.key(requests_per_minute=10)
+        until(lambda: time.time() % 60 < 50)
+        minutes[0] = time.time() // 60
+        statuses = sorted(status for status, _, _ in at_once(24, lambda key=key: s.chat(key)))  # type: ignore[misc]
+        minutes[1] = time.time() // 60
+        n_asked, n_served = n_asked + 24, n_served + statuses.count(200)
     assert statuses == [200] * 10 + [429] * 14
     key_id, key = s.key(budgets=[{"usd": 1.0, "period": "day"}])
     s.up.behave("slow", delay_s=0.2)
@@ -162,15 +168,19 @@ def test_limits_budgets_numbers_and_ids_are_those_of_one_endpoint(serve: Callabl
     spent = s.send("GET", f"/admin/v1/keys/{key_id}")[1]["spending"][0]["spent_usd"]
     assert round(spent * 1e9) == 12 * 3000
     counted = 'herdwise_requests_total{api="/v1/chat/completions"'
-    assert {s.metric(counted) for _ in range(6)} == {24 + 12}, "whichever worker is asked"
+    assert {s.metric(counted) for _ in range(6)} == {n_asked + 12}, "whichever worker is asked"
     assert s.metric("herdwise_workers ") == 2
-    s.up.behave("slow", delay_s=0.5)
+    ending = threading.Event()
+    s.up.behave("ok", until=ending.is_set)
     with ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(s.chat, CLIENT) for _ in range(6)]
         until(lambda: s.up.in_flight == 6)
-        assert s.end() == 0, "open requests end first, at every worker"
+        s.process.send_signal(signal.SIGTERM)
+        until(lambda: not listens(s.url))
+        ending.set()
+        assert s.process.wait(60) == 0, "open requests end first, at every worker"
         assert [done.result()[0] for done in asked] == [200] * 6
-    assert rows(s, "select count(*), count(distinct query_id) from decisions") == [(28, 28)]
+    assert rows(s, "select count(*), count(distinct query_id) from decisions") == [(n_served + 18,) * 2]
     charged = dict(rows(s, "select key_id, sum(charged_usd) from decisions group by 1"))
     assert round(charged[key_id] * 1e9) == 36000
 
@@ -178,16 +188,18 @@ def test_limits_budgets_numbers_and_ids_are_those_of_one_endpoint(serve: Callabl
 def test_decisions_feedback_and_conversations_know_no_worker(serve: Callable[[], Serving]) -> None:
     s = serve()
     key = CLIENT
-    s.up.behave("slow", delay_s=0.0, pause_s=0.4)  # between the chunks of a stream
+    asked = threading.Event()
+    s.up.behave("ok", until=asked.is_set, after=1)
     body = {"model": "auto", "messages": [{"role": "user", "content": "a b"}], "stream": True}
     request = urllib.request.Request(
         f"{s.url}/v1/chat/completions", json.dumps(body).encode(), {"authorization": f"Bearer {key}"}
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         name = answer.headers["x-herdwise-decision-id"]
         found = at_once(6, lambda: s.send("GET", f"/v1/decisions/{name}", key=key))
         grade = {"decision_id": name, "thumbs": "up"}
         graded = at_once(6, lambda: s.send("POST", "/v1/feedback", grade, key))
+        asked.set()
         answer.read()
     assert {(status, told["status"]) for status, told, _ in found} == {(200, "open")}
     assert {(status, told["error"]["code"]) for status, told, _ in graded} == {(409, "decision_open")}
@@ -197,7 +209,7 @@ def test_decisions_feedback_and_conversations_know_no_worker(serve: Callable[[],
         grade = {"decision_id": headers["x-herdwise-decision-id"], "score": 0.5}
         assert s.send("POST", "/v1/feedback", grade, key)[0] == 200, "at once, by whichever worker"
     assert s.send("GET", "/v1/decisions/nobody", key=key)[0] == 404
-    assert any(kept_by_beta(s, pause_s) for pause_s in (0.1, 0.5, 2.0)), "a machine may be busy"
+    assert any(kept_by_beta(s, pause_s) for pause_s in (0.1, 0.5, 2.0, 10.0)), "a machine may be busy"
     assert s.chat(key)[1]["model"] == "alpha"
     assert s.end() == 0
     assert rows(s, "select count(*) from feedback") == [(6,)]
@@ -284,7 +296,7 @@ def test_what_no_worker_can_serve_is_told_once(tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("herdwise")
     ended = subprocess.run(
         [script, "serve", "--config", file, "--port", "0", "--workers", "2"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert ended.returncode == 2
     assert ended.stderr.count("nowhere") == 1
@@ -303,7 +315,7 @@ async def test_where_no_process_can_be_started_those_who_live_go_on_until_one_ca
         "line = socket.socket(fileno=int(sys.argv[1]))\n"
         "told = msgspec.msgpack.encode({'asked': 'ready', 'body': {}})\n"
         "line.sendall(struct.pack('!I', len(told)) + told)\n"
-        "time.sleep(60)\n"
+        "time.sleep(600)\n"
     )
     program.write_text(f"#!{sys.executable}\n{body}")
     program.chmod(0o755)
@@ -316,7 +328,7 @@ async def test_where_no_process_can_be_started_those_who_live_go_on_until_one_ca
     supervisor = Supervisor(settings, "", read, [str(program)], {}, lambda _facts: ready.set())
     listening = listen("127.0.0.1", 0)
     running = asyncio.create_task(supervisor._run(listening))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         await ready.wait()
         first, other = (supervisor._alive[number].process for number in (0, 1))
         program.rename(gone)
@@ -365,7 +377,7 @@ async def test_a_worker_that_is_stuck_is_passed_over_then_killed(monkeypatch: py
     from herdwise.serving.service import Settings
     from herdwise.serving.workers_accept import Rota
 
-    for name, value in (("PING_S", 0.01), ("SLOW_S", 0.1), ("STUCK_S", 3.0)):
+    for name, value in (("PING_S", 0.01), ("SLOW_S", 0.1), ("STUCK_S", 120.0)):
         monkeypatch.setattr(workers_council, name, value)
     stuck = asyncio.Event()
 
@@ -379,10 +391,10 @@ async def test_a_worker_that_is_stuck_is_passed_over_then_killed(monkeypatch: py
     there = Peer(*await asyncio.open_connection(sock=theirs), {"ping": ping})
     here = Peer(*await asyncio.open_connection(sock=ours), {})
     running = [asyncio.create_task(peer.run()) for peer in (there, here)]
-    process = await asyncio.create_subprocess_exec("sleep", "60")
+    process = await asyncio.create_subprocess_exec("sleep", "600")
     listening = listen("127.0.0.1", 0)
 
-    async def connected(within_s: float = 5.0) -> bool:
+    async def connected(within_s: float = 60.0) -> bool:
         """Whether a connection is handed over; a new one comes in."""
         with socket.create_connection(listening.getsockname(), timeout=5):
             taken.settimeout(within_s)
@@ -402,12 +414,16 @@ async def test_a_worker_that_is_stuck_is_passed_over_then_killed(monkeypatch: py
     watching = asyncio.create_task(council.watch(worker))
     assert await connected()
     stuck.set()
-    await asyncio.sleep(0.5)
+    async with asyncio.timeout(60):
+        while council.rota._workers:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
     assert not await connected(0.3)
     stuck.clear()
     assert await connected(), "the one that waited"
+    monkeypatch.setattr(workers_council, "STUCK_S", 0.5)
     stuck.set()
-    assert await asyncio.wait_for(process.wait(), 20) == -signal.SIGKILL
+    async with asyncio.timeout(60):
+        assert await process.wait() == -signal.SIGKILL
     await watching
     stuck.clear()
     council.rota.end()
