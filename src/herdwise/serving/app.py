@@ -24,6 +24,7 @@ from herdwise.serving.chat import ChatEndpoint
 from herdwise.serving.company import Company
 from herdwise.serving.console import console_routes
 from herdwise.serving.dispatch import Dispatcher
+from herdwise.serving.ending import STEP_S, on_thread, within
 from herdwise.serving.endpoints import Endpoints, error_response
 from herdwise.serving.exchange import send_error
 from herdwise.serving.ledger_retention import NOTHING, Pruned, Retention
@@ -86,6 +87,8 @@ class App:
         self._ledger = service.ledger
         self._retention = Retention(self._prune)
         self._lifespan = Starlette(lifespan=self._running)
+        #: Whether something was left undone when it ended.
+        self.undone = False
         self._gauges()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,17 +106,31 @@ class App:
         try:
             yield
         finally:
-            self.reloading.draining = True
-            await self.reloading.stop()
-            await self._retention.stop()
-            await self._company.leave()
-            await self._admission.close()
-            await self._stores.close()
-            if self._telemetry is not None:
-                await asyncio.to_thread(self._telemetry.close)
-            if self._ledger is not None:
-                await asyncio.to_thread(self._ledger.close)
-            await self._company.part()
+            self.undone = not await self._end()
+
+    async def _end(self) -> bool:
+        """Close everything, whatever hangs; whether it was done."""
+        self.reloading.draining = True
+        await self.reloading.requests_ended()
+        steps = {
+            "closing the connections to candidates": self.reloading.stop(),
+            "ending the work on old decisions": self._retention.stop(),
+            "telling other gateways the last news": self._company.leave(),
+            "charging keys, and closing their counters": self._admission.close(),
+            "closing the cache": self._stores.close(),
+        }
+        if self._telemetry is not None:
+            steps["sending the last traces"] = on_thread(self._telemetry.close)
+        done = await asyncio.gather(*(within(STEP_S, what, step) for what, step in steps.items()))
+        if self._ledger is not None:
+            ledger, lost = self._ledger, [0]
+            closing = on_thread(lambda: lost.append(ledger.close(STEP_S - 0.5)))
+            done.append(await within(STEP_S, "closing the ledger", closing))
+            if lost[-1]:
+                logger.error("%d decisions are lost: the ledger could not be written", lost[-1])
+                done.append(False)
+        done.append(await within(1.0, "parting from the other workers", self._company.part()))
+        return all(done)
 
     def _assemble(self, service: Service, dispatcher: Dispatcher) -> ASGIApp:
         admission, metrics, company = self._admission, self._metrics, self._company

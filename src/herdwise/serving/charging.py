@@ -81,10 +81,19 @@ class Charging:
         settling.add_done_callback(self._settling.discard)
         await asyncio.shield(settled)
 
-    async def close(self) -> None:
-        """Count what is not counted yet, with one more try where there was trouble."""
+    async def close(self, within_s: float) -> None:
+        """Count what is not counted yet, with one more try where there was trouble.
+
+        Args:
+            within_s: how long a meter that does not answer is waited for.
+        """
         self._closing.set()
-        await asyncio.gather(*self._settling)
+        if self._settling:
+            _, left = await asyncio.wait(set(self._settling), timeout=within_s)
+            for settling in left:
+                settling.cancel()
+            if left:
+                logger.error("%d charges are not counted: they stand in the ledger alone", len(left))
         await self.meter.close()
 
     async def _charge(

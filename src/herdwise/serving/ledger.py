@@ -84,14 +84,24 @@ class Ledger:
                 f"the ledger cannot be written ({why}).", remedy="Try again later."
             ) from error
 
-    def close(self) -> None:
-        """Write what waits and close the database. A ledger that was not started has nothing to close."""
+    def close(self, within_s: float | None = None) -> int:
+        """Write what waits and close the database. A ledger that was not started has nothing to close.
+
+        Args:
+            within_s: how long a database that does not answer is waited for; None = for ever.
+
+        Returns:
+            Decisions that are lost, as they could not be written.
+        """
         writer, self._writer = self._writer, None
         engine, self._engine = self._engine, None
-        if writer is not None:
-            writer.close()
-        if engine is not None:
-            engine.dispose()
+        if writer is None or engine is None:
+            return 0
+        before = writer.lost
+        if not writer.close(within_s):
+            return writer.n_pending + writer.lost - before
+        engine.dispose()
+        return writer.lost - before
 
     @property
     def lost(self) -> int:

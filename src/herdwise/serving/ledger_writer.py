@@ -107,12 +107,13 @@ class BatchWriter:
         """Decisions that are not on the disk yet."""
         return len(self._pending)
 
-    def close(self) -> None:
-        """Write what waits, then end the thread."""
+    def close(self, within_s: float | None = None) -> bool:
+        """Write what waits, then end the thread. Whether it ended within the time, where one is given."""
         self._closing = True
         self._urgent.set()
         self._wake.set()
-        self._thread.join()
+        self._thread.join(within_s)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while True:

@@ -20,6 +20,7 @@ import uvicorn
 from herdwise.core.errors import HerdwiseError
 from herdwise.serving.app import App
 from herdwise.serving.connections import SlowClients
+from herdwise.serving.ending import END_S, LEAVE_S, end_by_force
 from herdwise.serving.workers_link import Link
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Server(uvicorn.Server):
         self._app, self._on_ready, self._link = app, on_ready, link
         self._tasks: set[asyncio.Task[None]] = set()
         self._slow = SlowClients()
+        self._bounded = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See ``uvicorn.Server``."""
@@ -88,6 +90,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """See ``uvicorn.Server``: it raises again, once it has ended, what it finds captured."""
+        self._bound()
         super().handle_exit(sig, frame)
         if sig == signal.SIGTERM:
             self._captured_signals.remove(sig)
@@ -98,7 +101,8 @@ class Server(uvicorn.Server):
         Connections that clients keep are not closed at once, as the next request may be on its way: for a
         moment what comes in on them is answered, with ``connection: close``.
         """
-        drain_s = self._app.reloading.current.service.settings.drain_s
+        self._bound()
+        drain_s = self._drain_s()
         linger_s = min(_LINGER_S, drain_s / 2)
         for server in self.servers:
             server.close()
@@ -111,6 +115,18 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.02)
         self.config.timeout_graceful_shutdown = math.ceil(drain_s - linger_s)
         await super().shutdown(sockets=sockets)
+        if threading.current_thread() is threading.main_thread():
+            interrupted = signal.SIGINT in self._captured_signals
+            end_by_force(LEAVE_S, 1 if self._app.undone else 130 if interrupted else 0)
+
+    def _drain_s(self) -> float:
+        return self._app.reloading.current.service.settings.drain_s
+
+    def _bound(self) -> None:
+        """From now on it is known when the process is gone, at the latest."""
+        if not self._bounded and threading.current_thread() is threading.main_thread():
+            self._bounded = True
+            end_by_force(self._drain_s() + END_S, 1, "the process did not end in time: it is ended by force")
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

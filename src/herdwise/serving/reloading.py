@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 Rebuild = Callable[[Service], Service]
 
 #: How long requests may take to end once they have been cancelled.
-_END_S = 5.0
+_END_S = 2.0
 #: Settings that hold until the process ends: key of the config -> field of Settings.
 _FIXED = {
     "server.host": "host",
@@ -112,8 +112,8 @@ class Reloading:
         """Watch over the backends."""
         self._watch(self.current)
 
-    async def stop(self) -> None:
-        """Close all backends, once the requests that are still open have ended."""
+    async def requests_ended(self) -> None:
+        """Wait for the requests that have been cancelled, for a moment."""
         if self._n_open():
             self._all_ended = asyncio.Event()
             try:
@@ -121,6 +121,9 @@ class Reloading:
                     await self._all_ended.wait()
             except TimeoutError:
                 logger.error("%d requests did not end", self._n_open())
+
+    async def stop(self) -> None:
+        """Close all backends."""
         self.abandon()
         for generation in (*self._retired, self.current):
             self._retire(generation)

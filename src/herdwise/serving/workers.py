@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from herdwise.core.errors import HerdwiseError
+from herdwise.serving.ending import END_S
 from herdwise.serving.listening import listen, url_of
 from herdwise.serving.peer import Peer
 from herdwise.serving.service import Settings
@@ -27,7 +28,7 @@ from herdwise.serving.workers_link import Hello
 logger = logging.getLogger(__name__)
 
 #: What a worker that ends is given beside ``drain_s``, before it is killed.
-_END_S = 15.0
+_END_S = END_S + 2.0
 #: Pauses before a worker that died is started anew: the first, and the longest while it dies at once.
 _AGAIN_S, _AGAIN_MOST_S = 0.1, 10.0
 #: Who has lived for so long did not die at once.
