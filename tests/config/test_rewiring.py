@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from herdwise.config.identity import identity
 from herdwise.config.load import load
 from herdwise.config.rewiring import Rewiring
+from herdwise.config.tree import CandidateNode
 from herdwise.core.errors import ConfigError
 from herdwise.serving.service import Service
 
@@ -75,6 +79,43 @@ def test_another_key_in_the_environment_makes_a_new_backend(file: File) -> None:
     first = file.build()
     file.key = "two-key-of-eight"
     assert kept(first, file.build(first)) == ["b"]
+
+
+@pytest.mark.parametrize("change", ["weights", "one more file", "gone"])
+def test_a_model_whose_folder_has_changed_is_read_anew_and_nobody_else_is(
+    file: File, nano_folder: Path, tmp_path: Path, change: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(nano_folder, folder)
+    file.write(TWO + f"  - {{name: c, backend: embedded, options: {{folder: '{folder}'}}, quality: 0.1}}\n")
+    first = file.build()
+    second = file.build(first)
+    assert kept(first, second) == ["a", "b", "c"]
+    if change == "weights":
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes())
+        os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 10**9))
+    elif change == "one more file":
+        (folder / "card.json.new").write_text("{}")
+    else:
+        shutil.rmtree(folder)
+    third = file.build(second)
+    assert kept(second, third) == ["a", "b"]
+    assert kept(third, file.build(third)) == ["a", "b", "c"]
+
+
+def test_another_model_in_the_same_folder_is_another_identity(nano_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(nano_folder, folder)
+    node = CandidateNode(name="c", backend="embedded", options={"folder": str(folder)})
+    before = identity(node)
+    os.utime(folder / "model.safetensors", ns=(0, 0))
+    assert identity(node) == before
+    with (folder / "model.safetensors").open("ab") as weights:
+        weights.write(b"x")
+    assert identity(node) != before
+    upstream = CandidateNode(name="d", base_url="http://127.0.0.1:9/v1", model="m")
+    assert identity(upstream) == "openai_compatible m"
 
 
 def test_a_config_that_is_refused_leaves_no_trace(file: File) -> None:

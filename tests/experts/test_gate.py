@@ -161,6 +161,14 @@ def test_the_routers_learn_from_no_query_that_is_measured() -> None:
     assert held_back(["a  b"])[0] == held_back(["x", " a b "])[1]
 
 
+def test_a_text_falls_on_the_same_side_in_whatever_case_and_blanks() -> None:
+    texts = [f"Roman of {i}?" for i in range(200)]
+    back = held_back(texts)
+    assert 30 < back.sum() < 90
+    assert (back == held_back([text.lower() for text in texts])).all()
+    assert (back == held_back([f"  {text.upper()}\n" for text in texts])).all()
+
+
 def test_an_expert_without_outcomes_or_of_the_herd_is_refused_before_anything_is_learned() -> None:
     nothing = dict.fromkeys(TOPICS, (0.5, 0.5, np.nan))
     with pytest.raises(InputError, match="no graded outcome of 'lawyer'"):

@@ -7,21 +7,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from herdwise.backends.embedded import Embedded
+from herdwise.backends.nano.folder import read_config
 from herdwise.backends.openai_compatible import OpenAICompatible
+from herdwise.config.tree import CandidateNode, Config
+from herdwise.config.wiring import build_herd
 from herdwise.core.candidate import Candidate, Herd
+from herdwise.core.decision import Estimates, Goals
 from herdwise.core.errors import ArtefactError, InputError
 from herdwise.core.outcomes import OutcomeTable
+from herdwise.core.query import Query
 from herdwise.experts.examples import Example, write_examples
 from herdwise.experts.finetune import TrainingSettings
 from herdwise.experts.manifest import Manifest
-from herdwise.experts.order import Order
+from herdwise.experts.order import Order, entry_of
 from herdwise.experts.pipeline import make
 from herdwise.experts.proving import ProofSettings, prove
 from herdwise.experts.sources import from_file
+from herdwise.routing.constraints import HerdFacts, admit
 from herdwise.routing.router import Router
 
 CODES = {"heron": "K4", "wren": "B7", "stork": "Z1", "finch": "Q9"}
@@ -96,6 +103,20 @@ def test_a_herd_without_a_weakness_ends_the_chain_with_a_word(order: Order) -> N
         make(replace(order, name="clerk"))
 
 
+def test_an_entry_states_the_context_so_that_long_queries_go_elsewhere(nano_folder: Path) -> None:
+    expert = Candidate("coder", context_tokens=read_config(nano_folder).max_context)
+    entry = entry_of(expert, nano_folder)
+    node = msgspec.convert(entry, CandidateNode)
+    herd = build_herd(Config(candidates=[node, CandidateNode(name="clerk", context_tokens=8192)]))
+    unknown = np.full(2, np.nan)
+    known = Estimates(np.full(2, 0.5), None, unknown, unknown, unknown)
+    long = Query("x" * 4 * read_config(nano_folder).max_context)
+    admitted, removed = admit(HerdFacts(herd), long, known, Goals())
+    assert admitted.tolist() == [False, True]
+    assert removed["coder"].startswith("context_tokens")
+    assert admit(HerdFacts(herd), Query("IX?"), known, Goals())[0].all()
+
+
 def test_an_expert_that_knows_what_the_herd_does_not_is_admitted_and_nothing_is_done_twice(
     order: Order,
 ) -> None:
@@ -111,6 +132,7 @@ def test_an_expert_that_knows_what_the_herd_does_not_is_admitted_and_nothing_is_
     assert made.entry is not None
     assert made.router is not None
     assert made.entry["options"]["folder"].endswith("model-int8")
+    assert made.entry["context_tokens"] == TINY.max_context
     assert Router.load(made.router).herd.names == ["clerk", "poet", "coder"]
     # Nothing like a held-back query was learned from, and all that is known is kept for the next expert.
     figures = {step.name: step.figures for step in Manifest(order.out, "coder").steps}

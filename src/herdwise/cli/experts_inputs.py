@@ -95,8 +95,9 @@ class Wired:
 
     def identity(self, name: str) -> str:
         """What stands behind a candidate's name."""
-        node = next(node for node in self.config.candidates if node.name == name)
-        return f"{node.backend} {node.model or name}"
+        from herdwise.config.identity import identity
+
+        return identity(next(node for node in self.config.candidates if node.name == name))
 
 
 def wire(path: Path) -> Wired:

@@ -134,6 +134,7 @@ def _build(
     sampling: dict[str, Any],
     budget_usd: float | None,
 ) -> tuple[Profiler, dict[str, Backend]]:
+    from herdwise.config.identity import identity
     from herdwise.config.load import load
     from herdwise.config.wiring import build_backend, build_herd
     from herdwise.profiling.profiler import Profiler
@@ -144,12 +145,6 @@ def _build(
     asking = {str(item.options["candidate"]) for item in items if item.options.get("candidate")}
     nodes = {node.name: node for node in tree.candidates if node.name in herd or node.name in asking}
     backends = {name: build_backend(node) for name, node in nodes.items()}
-    # What runs in this process is known by its options, such as the folder of its weights.
-    behind = {
-        name: f"{node.backend} {node.model or name}"
-        + (f" {sorted(node.options.items())}" if node.base_url is None and node.options else "")
-        for name, node in nodes.items()
-    }
     profiler = Profiler(
         herd,
         backends,
@@ -157,7 +152,7 @@ def _build(
         samples=samples,
         sampling=sampling,
         concurrency={n: min(concurrency, node.max_concurrency or concurrency) for n, node in nodes.items()},
-        identities=behind,
+        identities={name: identity(node) for name, node in nodes.items()},
         judges=[candidate for candidate in everybody if candidate.name in asking],
         budget_usd=budget_usd,
     )

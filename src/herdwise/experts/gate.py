@@ -79,9 +79,10 @@ class Verdict:
 def held_back(texts: Sequence[str], share: float = GATE_SHARE) -> np.ndarray:
     """Which texts the gate measures on, ``(n,)`` bool: by a hash, so that nothing ever moves over.
 
-    Another hash than that of the splits train and test, so that it divides either.
+    Texts that differ in case and blanks alone stand on one side. Another hash than that of the splits train
+    and test, so that it divides either.
     """
-    digests = (hashlib.sha256(b"gate\0" + " ".join(text.split()).encode()).digest() for text in texts)
+    digests = (hashlib.sha256(b"gate\0" + plain(text).encode("utf-8", "replace")).digest() for text in texts)
     return np.array([int.from_bytes(d[:8], "big") < share * 2**64 for d in digests], dtype=bool)
 
 

@@ -110,5 +110,7 @@ def entry_of(expert: Candidate, model: Path) -> dict[str, Any]:
     entry["options"] = {"folder": str(model.resolve())}
     if expert.params_b is not None:
         entry |= {"params_b": expert.params_b, "active_params_b": expert.active_params_b}
+    if expert.context_tokens is not None:
+        entry["context_tokens"] = expert.context_tokens
     price = {"input_usd_per_mtok": 0.0, "output_usd_per_mtok": 0.0}
     return {**entry, "open_weights": True, "price": price, "tags": sorted(expert.tags)}

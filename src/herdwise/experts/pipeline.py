@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from herdwise.backends.nano.folder import read_config
 from herdwise.core.candidate import Candidate
 from herdwise.core.errors import InputError
 from herdwise.core.money import Price
@@ -79,7 +80,7 @@ class _Making:
         if not verdict.admitted:
             (order.out / "candidate.json").unlink(missing_ok=True)  # of an earlier model that was admitted
             return self._made("refused", "gate", verdict.words, verdict)
-        entry = entry_of(self._facts(), model)
+        entry = entry_of(self._facts(model), model)
         write_whole(order.out / "candidate.json", pretty(entry))
         return self._made("admitted", "gate", verdict.words, verdict, entry, order.out / "router")
 
@@ -128,8 +129,14 @@ class _Making:
             figures = {"best_quality": w.best_quality, "lost_quality": w.lost_quality}
             return {"weak": True, **told, **figures, "n_measured": len(target.measured)}, [path]
 
-        inputs = {"outcomes": _digest_of_table(table), "clusters": order.clusters, "cluster": order.cluster}
-        self._step("select", {**inputs, "share": GATE_SHARE}, work)
+        inputs: dict[str, Any] = {
+            "outcomes": _digest_of_table(table),
+            "clusters": order.clusters,
+            "cluster": order.cluster,
+        }
+        # The way that queries are held back: seeds that were chosen by another may be measured on by this.
+        inputs |= {"share": GATE_SHARE, "held_back": "plain"}
+        self._step("select", inputs, work)
         return msgspec.json.decode(path.read_bytes(), type=Target | None)
 
     def _synthesise(self, target: Target) -> list[Example]:
@@ -265,7 +272,7 @@ class _Making:
         # All that is known now, the expert's outcomes among them: what the next expert starts from.
         known = order.out / "outcomes"
         weights = _contents(model)
-        expert = self._facts()
+        expert = self._facts(model)
 
         def work() -> Work:
             found, table = prove(
@@ -298,7 +305,7 @@ class _Making:
         self._step("gate", {**inputs, "settings": _digest(order.proof)}, work)
         return msgspec.json.decode(verdict.read_bytes(), type=Verdict)
 
-    def _facts(self) -> Candidate:
+    def _facts(self, model: Path) -> Candidate:
         """What is known of the expert: it runs here, for nothing."""
         step = self.manifest.step("fine-tune")
         n = None if step is None else step.figures.get("n_params")
@@ -307,6 +314,7 @@ class _Making:
             self.order.name,
             params_b=size,
             active_params_b=size,
+            context_tokens=read_config(model).max_context,
             open_weights=True,
             price=Price(0.0, 0.0),
             tags=frozenset({"expert"}),
