@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from herdwise.cli import console
+from herdwise.cli.ledger_inputs import CONFIG, LedgerConfig, LedgerUrl, ledger_url
 
 if TYPE_CHECKING:
     from herdwise.serving.keyring import Budget, Keyring, VirtualKey
 
-_LEDGER = typer.Option(..., "--ledger", help="A database URL, or the path of an SQLite file.")
 _JSON = typer.Option(False, "--json", help="Print one JSON object.")
 
 
@@ -23,7 +23,8 @@ def register(app: typer.Typer) -> None:
     @group.command("create")
     def create(
         name: str = typer.Argument(..., help="Whose it is, or what for."),
-        ledger: str = _LEDGER,
+        ledger: LedgerUrl = None,
+        config: LedgerConfig = CONFIG,
         budget: list[str] = typer.Option(
             [], "--budget", help="USD per period, such as 10/month; hour, day, month or ever. Repeatable."
         ),
@@ -53,16 +54,16 @@ def register(app: typer.Typer) -> None:
             policies=tuple(policy) or None,
         )
         expires_at = None if days is None else time.time() + days * 86400
-        key, secret = _ring(ledger).create(name, terms, expires_at=expires_at)
+        key, secret = _ring(ledger_url(ledger, config)).create(name, terms, expires_at=expires_at)
         if as_json:
             console.emit_json({**_told(key), "key": secret})
             return
         console.show(f"{key.key_id} for {key.name}. Its key, shown this once:\n{secret}")
 
     @group.command("list")
-    def show_all(ledger: str = _LEDGER, as_json: bool = _JSON) -> None:
+    def show_all(ledger: LedgerUrl = None, config: LedgerConfig = CONFIG, as_json: bool = _JSON) -> None:
         """All keys, the oldest first."""
-        keys = _ring(ledger).all()
+        keys = _ring(ledger_url(ledger, config)).all()
         if as_json:
             console.emit_json({"keys": [_told(key) for key in keys]})
             return
@@ -72,11 +73,12 @@ def register(app: typer.Typer) -> None:
     @group.command("revoke")
     def revoke(
         key_id: str = typer.Argument(..., help="As `herdwise keys list` shows it."),
-        ledger: str = _LEDGER,
+        ledger: LedgerUrl = None,
+        config: LedgerConfig = CONFIG,
         as_json: bool = _JSON,
     ) -> None:
         """Close a key for good. Running gateways take no more than a second or two."""
-        key = _ring(ledger).revoke(key_id)
+        key = _ring(ledger_url(ledger, config)).revoke(key_id)
         if as_json:
             console.emit_json(_told(key))
             return

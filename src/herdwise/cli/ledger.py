@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from herdwise.cli import console
+from herdwise.cli.ledger_inputs import CONFIG, LedgerConfig, LedgerUrl, ledger_url
 
 
 def register(app: typer.Typer) -> None:
@@ -16,8 +17,9 @@ def register(app: typer.Typer) -> None:
 
     @group.command("export")
     def export(
-        ledger: str = typer.Option(..., "--ledger", help="A database URL, or the path of an SQLite file."),
         out: Path = typer.Option(..., "--out", help="The outcome folder to write."),
+        ledger: LedgerUrl = None,
+        config: LedgerConfig = CONFIG,
         as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
     ) -> None:
         """Write the ledger as an outcome folder, ready for `herdwise train`. It may be in use."""
@@ -28,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
         if (out / "outcomes.parquet").exists() and not is_export(out):
             raise ConfigError(f"{out} holds outcomes that no ledger gave.", remedy="Choose another --out.")
-        done = export_ledger(ledger, out)
+        done = export_ledger(ledger_url(ledger, config), out)
         if as_json:
             console.emit_json({"out": str(out), **asdict(done)})
             return
@@ -43,7 +45,8 @@ def register(app: typer.Typer) -> None:
 
     @group.command("prune")
     def prune(
-        ledger: str = typer.Option(..., "--ledger", help="A database URL, or the path of an SQLite file."),
+        ledger: LedgerUrl = None,
+        config: LedgerConfig = CONFIG,
         keep_texts_days: float | None = typer.Option(
             None, min=0, help="Erase prompts, answers and comments that are older; figures stay."
         ),
@@ -61,7 +64,9 @@ def register(app: typer.Typer) -> None:
             raise ConfigError(
                 "nothing is said of what may go.", remedy="Give --keep-texts-days, --keep-days or both."
             )
-        done = prune_ledger(ledger, keep_texts_days=keep_texts_days, keep_days=keep_days, dry_run=dry_run)
+        done = prune_ledger(
+            ledger_url(ledger, config), keep_texts_days=keep_texts_days, keep_days=keep_days, dry_run=dry_run
+        )
         if as_json:
             console.emit_json({"dry_run": dry_run, **asdict(done)})
             return
@@ -74,7 +79,8 @@ def register(app: typer.Typer) -> None:
 
     @group.command("show")
     def show(
-        ledger: str = typer.Option(..., "--ledger", help="A database URL, or the path of an SQLite file."),
+        ledger: LedgerUrl = None,
+        config: LedgerConfig = CONFIG,
         as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
     ) -> None:
         """Decisions, costs and grades in figures; no prompt is shown. It may be in use."""
@@ -83,7 +89,7 @@ def register(app: typer.Typer) -> None:
 
         from herdwise.serving.ledger_summary import summarise_ledger
 
-        found = summarise_ledger(ledger)
+        found = summarise_ledger(ledger_url(ledger, config))
         if as_json:
             console.emit_json(asdict(found))
             return
