@@ -177,6 +177,20 @@ async def test_who_leaves_a_stream_leaves_no_thread_at_work(nano_folder: Path) -
             assert not thread.is_alive()
 
 
+@pytest.mark.timeout(60)
+async def test_a_stream_that_was_not_begun_when_it_is_closed_ends(nano_folder: Path) -> None:
+    one, let_go = Embedded("closed", folder=nano_folder, max_concurrency=1), threading.Event()
+    one._executor().submit(let_go.wait, 30)
+    begun = asyncio.create_task(anext(one.stream(body())))
+    await asyncio.sleep(0)
+    assert one._pool is not None
+    assert one._pool._work_queue.qsize() == 1
+    await one.close()
+    with pytest.raises(asyncio.CancelledError):
+        await begun
+    let_go.set()
+
+
 async def test_a_folder_put_right_is_loaded_without_a_restart(nano_folder: Path, tmp_path: Path) -> None:
     late = Embedded("late", folder=tmp_path / "model")
     with pytest.raises(UnreachableError, match="'late': its model cannot be loaded"):

@@ -1,3 +1,6 @@
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +86,28 @@ def test_a_folder_of_another_seed_is_refused_and_not_overwritten(tmp_path: Path)
     make_nano(tmp_path, members=[Member("sums", ("sums",), TINY)])
     with pytest.raises(ConfigError, match="holds"):
         make_nano(tmp_path, members=[Member("sums", ("sums",), replace(TINY, seed=1))])
+
+
+POOL = """
+import os, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from herdwise.experts.recipe import end_with_parent
+
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, get_context("spawn"), end_with_parent)
+    pool.submit(os.getpid).result()
+    pool.submit(time.sleep, 600)
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_worker_does_not_outlive_who_started_it(tmp_path: Path) -> None:
+    script = tmp_path / "pool.py"
+    script.write_text(POOL)
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE) as process:
+        process.communicate(timeout=120)  # its worker holds the other end of the pipe, too
+        assert process.returncode == -signal.SIGKILL
 
 
 def test_fewer_than_one_worker_is_refused(tmp_path: Path) -> None:

@@ -111,6 +111,8 @@ class Embedded(Backend):
             working = asyncio.get_running_loop().run_in_executor(
                 self._executor(), self._told, request, left, handed
             )
+            # Not the thread's task: what is closed before it began never comes to its end.
+            working.add_done_callback(lambda _: handed.end())
             counts = [0] * request.n
             begun: set[int] = set()
             try:
@@ -192,17 +194,14 @@ class Embedded(Backend):
 
     def _told(self, request: NanoRequest, left: threading.Event, handed: _Handover) -> int:
         """In a thread: hand over pieces as they come; tokens of the prompt."""
-        try:
-            nano = self._load()
-            prompt = self._prompt(nano, request)
-            for index in range(request.n):
-                for piece in speak(nano, request, prompt, index):
-                    if left.is_set():
-                        return len(prompt)
-                    handed.put(index, piece)
-            return len(prompt)
-        finally:
-            handed.end()
+        nano = self._load()
+        prompt = self._prompt(nano, request)
+        for index in range(request.n):
+            for piece in speak(nano, request, prompt, index):
+                if left.is_set():
+                    return len(prompt)
+                handed.put(index, piece)
+        return len(prompt)
 
     def _frame(self, kind: str) -> dict[str, Any]:
         made = {"id": f"chatcmpl-{uuid.uuid4().hex[:24]}", "object": kind}

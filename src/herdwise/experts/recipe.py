@@ -8,10 +8,11 @@ trainer resumes from its checkpoint, and what is finished is not done again.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def make_nano(
     folder.mkdir(parents=True, exist_ok=True)
     # The longest first, so that no worker is left alone with it.
     order = sorted(chosen, key=lambda m: -m.settings.steps * m.settings.config().n_params)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
         waiting: set[Future[None]] = {pool.submit(train_member, member, folder) for member in order}
         try:
             while waiting:
@@ -179,6 +180,22 @@ def make_nano(
             for future in waiting:
                 future.cancel()
     return [folder / member.name for member in chosen]
+
+
+def end_with_parent() -> None:
+    """Have this process end when the one that started it does, however that ends.
+
+    A pool's worker would otherwise train to the end of its queue, and then wait for more for ever.
+    """
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="herdwise-parent", daemon=True).start()
 
 
 def train_member(member: Member, out: str | os.PathLike[str]) -> None:
