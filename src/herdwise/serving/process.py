@@ -64,7 +64,12 @@ class Server(uvicorn.Server):
         self._app, self._on_ready, self._link = app, on_ready, link
         self._tasks: set[asyncio.Task[None]] = set()
         self._slow = SlowClients()
-        self._bounded = False
+        self._own = self._bounded = False
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """See ``uvicorn.Server``: from here on the process is this server's, and ends with it."""
+        self._own = True
+        super().run(sockets=sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See ``uvicorn.Server``."""
@@ -115,7 +120,7 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.02)
         self.config.timeout_graceful_shutdown = math.ceil(drain_s - linger_s)
         await super().shutdown(sockets=sockets)
-        if threading.current_thread() is threading.main_thread():
+        if self._own:
             interrupted = signal.SIGINT in self._captured_signals
             end_by_force(LEAVE_S, 1 if self._app.undone else 130 if interrupted else 0)
 
@@ -124,7 +129,7 @@ class Server(uvicorn.Server):
 
     def _bound(self) -> None:
         """From now on it is known when the process is gone, at the latest."""
-        if not self._bounded and threading.current_thread() is threading.main_thread():
+        if self._own and not self._bounded:
             self._bounded = True
             end_by_force(self._drain_s() + END_S, 1, "the process did not end in time: it is ended by force")
 
