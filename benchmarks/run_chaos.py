@@ -41,6 +41,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kill-s", type=float, default=5.0, help="load before the kill -9; 0 = no kill")
     parser.add_argument("--workers", type=int, default=1, help="processes of the endpoint")
+    parser.add_argument("--written-s", type=float, default=1.0, help="a decision's longest way to the disk")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--keep", type=Path, help="a folder for config, ledger and log, which is kept")
     options = parser.parse_args()
@@ -48,7 +49,15 @@ def main() -> int:
         folder = Path(temporary) if options.keep is None else options.keep
         folder.mkdir(parents=True, exist_ok=True)
         report = asyncio.run(
-            run(folder, options.seconds, options.clients, options.seed, options.kill_s, options.workers)
+            run(
+                folder,
+                options.seconds,
+                options.clients,
+                options.seed,
+                options.kill_s,
+                options.workers,
+                options.written_s,
+            )
         )
     if options.json:
         told = [{"name": n, "holds": h, "found": f} for n, h, f in report.checks]
