@@ -18,6 +18,7 @@ from typing import Any
 import uvicorn
 
 from herdwise.core.errors import HerdwiseError
+from herdwise.serving.allocating import give_back_large_blocks
 from herdwise.serving.app import App
 from herdwise.serving.connections import SlowClients
 from herdwise.serving.ending import END_S, LEAVE_S, end_by_force
@@ -37,6 +38,7 @@ def settle_down() -> None:
     50 ms, in which no request went on. What requests leave behind is freed without a search, save for a few
     cycles. The thread that writes the ledger hands over after a millisecond, not after five.
     """
+    give_back_large_blocks()
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
