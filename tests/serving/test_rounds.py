@@ -174,6 +174,16 @@ async def test_a_key_is_charged_for_each_ask_of_all_rounds_once(endpoint: Any) -
         assert told["charged_usd"] == pytest.approx(sum(predicted) + answered, abs=2e-9)
 
 
+async def test_a_consultation_goes_round_as_long_as_its_key_has_money(endpoint: Any) -> None:
+    e = await endpoint(breaker=NEVER, retry=QUICK, admin_key="admin", policies={"cascade": Cascade()})
+    terms = {"budgets": [{"usd": 5, "period": "ever"}]}
+    made = await e.send("POST", "/admin/v1/keys", {"name": "k", "terms": terms}, ADMIN)
+    for upstream in e.upstreams.values():  # asked, and nobody says what it cost
+        upstream.behave(["truncated_json", "truncated_json", "truncated_json", "ok"])
+    reply = await e.chat(headers={"Authorization": f"Bearer {made.json['key']}"})
+    assert (reply.status, reply.headers["x-herdwise-attempts"]) == (200, "7")
+
+
 async def test_where_all_are_left_alone_the_one_that_is_due_soonest_is_asked_first_if_the_config_says_so(
     endpoint: Any,
 ) -> None:

@@ -16,12 +16,12 @@ from sqlalchemy import create_engine, inspect, text
 
 from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.errors import ConfigError, RequestError
-from herdwise.serving.keyring import Budget, Keyring, Terms, VirtualKey
+from herdwise.serving.keyring import PERIODS, Budget, Keyring, Terms, VirtualKey
 from herdwise.serving.ledger import Ledger
 from herdwise.serving.ledger_engine import open_engine
 from herdwise.serving.ledger_schema import HEAD, REVISIONS, migrate
 from herdwise.serving.ledger_tables import METADATA
-from herdwise.serving.meter import LocalMeter, Meter
+from herdwise.serving.meter import HOLD_S, LocalMeter, Meter
 from herdwise.serving.meter_redis import RedisMeter
 from herdwise.serving.records import AskRecord, DecisionRecord, FeedbackRecord
 
@@ -275,6 +275,62 @@ async def test_what_is_spent_while_a_budget_is_lifted_counts_once_it_is_back(
     assert await meters[1].spent(key, key.terms.budgets[0], at) == 7
 
 
+async def test_a_budget_that_is_set_later_finds_what_no_ledger_holds_yet(meters: tuple[Meter, Meter]) -> None:
+    at, bare = time.time(), key_of(Terms())
+    await meters[0].begin(bare, at)
+    for meter, nanos in zip(meters, (7, 9), strict=True):
+        await meter.settle(bare, await meter.reserve(bare, at, 0, 0), nanos, 0)
+    for period in PERIODS:
+        key = key_of(Terms(budgets=(Budget(1.0, period),)), bare.key_id)
+        assert await meters[1].spent(key, key.terms.budgets[0], at) == 16
+        assert await left(meters[1], key, at) == 10**9 - 16
+
+
+async def test_what_nobody_settles_is_held_for_an_hour_and_no_longer(meters: tuple[Meter, Meter]) -> None:
+    key, at = key_of(Terms(budgets=(Budget(1.0, "ever"),))), time.time()
+    await meters[0].reserve(key, at, 400, 0)
+    assert await left(meters[1], key, at + HOLD_S - 1) == 10**9 - 400
+    assert await left(meters[1], key, at + HOLD_S) == 10**9
+
+
+async def test_a_worker_in_the_place_of_another_lets_go_of_what_that_one_held(redis_url: str) -> None:
+    prefix = f"t-{uuid.uuid4().hex}"
+    died, lives, heir = (RedisMeter(redis_url, nothing, prefix, owner) for owner in ("f-0-", "f-1-", "f-0-"))
+    keys, at = [key_of(Terms(budgets=(Budget(1.0, "day"),))) for _ in range(3)], time.time()
+    for key in keys:
+        await died.reserve(key, at, 100, 0)
+        await lives.reserve(key, at, 30, 0)
+    assert await heir.inherit() == 3
+    assert [await left(heir, key, at) for key in keys] == [10**9 - 30] * 3
+    for meter in (died, lives, heir):
+        await meter.close()
+
+
+async def test_a_budget_given_while_two_gateways_serve_counts_all_that_they_have_charged(
+    endpoint: Any, postgres_ledger: str, redis_url: str
+) -> None:
+    from herdwise.core.money import Price
+
+    admin = {"authorization": "Bearer admin-secret"}
+    shared = {
+        "candidates": (Candidate("cheap", quality=0.5, price=Price(1, 1), latency_s=1.0),),
+        "admin_key": "admin-secret",
+        "state_url": redis_url,
+        "ledger_url": postgres_ledger,
+    }
+    both = await endpoint(**shared), await endpoint(**shared)
+    made = (await both[0].send("POST", "/admin/v1/keys", {"name": "team"}, admin)).json
+    key = {"authorization": f"Bearer {made['key']}"}
+    for _ in range(3):
+        replies = await asyncio.gather(*(e.chat(headers=key) for e in both * 4))
+        assert {reply.status for reply in replies} == {200}
+    place, terms = f"/admin/v1/keys/{made['key_id']}", {"budgets": [{"usd": 1, "period": "day"}]}
+    assert (await both[0].send("PATCH", place, {"terms": terms}, admin)).status == 200
+    for e in both:  # at once: their last decisions are not on the disk yet
+        told = (await e.send("GET", place, headers=admin)).json
+        assert told["spending"][0]["spent_usd"] == pytest.approx(24 * 3e-6, abs=1e-12)
+
+
 async def test_an_emptied_redis_is_filled_from_the_ledger(redis_url: str) -> None:
     async def ledger(key_id: str, since: float) -> int:
         del key_id, since
@@ -299,7 +355,7 @@ async def test_what_a_gateway_could_not_count_before_it_ended_is_counted_when_an
     key, at = key_of(Terms(budgets=(Budget(1e-6, "month"), Budget(1.0, "ever")))), time.time()
     await meter.settle(key, await meter.reserve(key, at, 100, 1), 100, 1)
     in_ledger = 700
-    assert await meter.reconcile([key], settled_s=0) == 2 * 600
+    assert await meter.reconcile([key], settled_s=0) == 600
     assert await left(meter, key, at) == 300
     in_ledger = 400  # not all of it is on the disk yet
     assert await meter.reconcile([key], settled_s=0) == 0

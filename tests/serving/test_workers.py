@@ -369,6 +369,34 @@ async def test_a_worker_that_died_holds_nothing() -> None:
     assert await one["spent"]({"key": told, "budget": {"usd": 1e-6, "period": "day"}, "at": at}) == 100
 
 
+async def test_what_a_worker_asked_for_as_it_died_is_not_held_either() -> None:
+    from herdwise.serving.keyring import Budget, Terms, VirtualKey
+    from herdwise.serving.meter import HOLD_S
+    from herdwise.serving.workers_meter import Till
+
+    till, key = Till(), VirtualKey("k", "team", "hw-", 0.0, Terms(budgets=(Budget(1e-6, "ever"),)))
+    told = {"name": "team", "shown": "hw-", "created_at": 0.0, "terms": key.terms, "key_id": "k"}
+    asked, died = asyncio.Event(), asyncio.Event()
+
+    async def slow(question: str, body: Any, *, within_s: float | None = None) -> int:
+        del question, body, within_s
+        asked.set()
+        await died.wait()
+        return 0
+
+    at = time.time()
+    one, two = till.handlers(1, slow), till.handlers(2, slow)
+    body = {"key": told, "at": at, "nanos": 900, "tokens": 1, "most_nanos": 0}
+    late = asyncio.create_task(one["reserve"](body))
+    async with asyncio.timeout(60):
+        await asked.wait()
+        await till.release(1)
+        died.set()
+        await late
+    assert (await two["reserve"](body)).nanos == 900
+    assert (await two["reserve"]({**body, "at": at + HOLD_S})).nanos == 900
+
+
 async def test_a_worker_that_is_stuck_is_passed_over_then_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 

@@ -81,12 +81,16 @@ class Admission:
         self._static = tuple(key.encode() for key in static)
         self._admin = None if admin_key is None else admin_key.encode()
 
-    async def start(self, ledger: Ledger | None, meter: Meter | None = None) -> None:
+    async def start(
+        self, ledger: Ledger | None, meter: Meter | None = None, *, owner: str = "", heir: bool = False
+    ) -> None:
         """Read the virtual keys, and keep them fresh.
 
         Args:
             ledger: which keeps them.
             meter: counts for them; None = by the shared state, or for this process alone.
+            owner: names this process among all that share the state.
+            heir: whether another of that name was there before, and has ended.
 
         Raises:
             MissingExtraError, ConfigError: when the shared state cannot be used.
@@ -102,8 +106,8 @@ class Admission:
         else:
             from herdwise.serving.meter_redis import RedisMeter
 
-            meter = redis = RedisMeter(self._state_url, ledger.charged)
-            self._reconciling = asyncio.create_task(_reconcile(redis, ring))
+            meter = redis = RedisMeter(self._state_url, ledger.charged, owner=owner)
+            self._reconciling = asyncio.create_task(_reconcile(redis, ring, heir=heir))
         self._charging = Charging(meter)
         self._keyring = ring
         self._watching = asyncio.create_task(ring.watch(_REFRESH_S))
@@ -248,9 +252,11 @@ class Admission:
         return self._charging
 
 
-async def _reconcile(meter: RedisMeter, ring: Keyring) -> None:
-    """What another gateway could not count before it ended stands in the ledger."""
+async def _reconcile(meter: RedisMeter, ring: Keyring, *, heir: bool) -> None:
+    """What another gateway could not count before it ended stands in the ledger; what it held is nobody's."""
     try:
+        if heir and (n_requests := await meter.inherit()):
+            logger.warning("what %d requests held of budgets is let go: their worker died", n_requests)
         missing = await meter.reconcile(await asyncio.to_thread(ring.all))
     except HerdwiseError as error:
         logger.warning("what was spent could not be compared with the ledger: %s", error)

@@ -99,7 +99,9 @@ class App:
     async def _running(self, _app: Starlette) -> AsyncIterator[None]:
         if self._ledger is not None:
             self._ledger.start(self.reloading.current.service.ranker.herd)
-        await self._admission.start(self._ledger, await self._company.join(self.reloading))
+        company = self._company
+        meter = await company.join(self.reloading)
+        await self._admission.start(self._ledger, meter, owner=company.owner, heir=company.heir)
         self.reloading.start()
         if self._ledger is not None and self._company.first:
             self._retention.start()

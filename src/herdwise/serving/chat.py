@@ -155,7 +155,9 @@ class ChatEndpoint:
     async def _reserve(self, admitted: Pass, request: ChatRequest, course: Course) -> None:
         policy = _DIRECT if request.candidate is not None else self._service.policies[request.policy]
         most_calls, longest = self._service.settings.max_attempts, _max_tokens(request.body)
-        await self._admission.reserve(admitted, expected(course.situation, policy, most_calls, longest))
+        tries = self._service.settings.retry.most_tries
+        will = expected(course.situation, policy, most_calls, longest, tries)
+        await self._admission.reserve(admitted, will)
         if policy.consults:
             self._admission.bind(admitted, course)
 

@@ -57,6 +57,16 @@ class Company:
         """Whether this process does what one of the workers does for all."""
         return self._link is None or self._link.hello.number == 0
 
+    @property
+    def owner(self) -> str:
+        """Names this process among all that share the state; "" = it is not one of several workers."""
+        return "" if self._link is None else f"{self._link.hello.family}-{self._link.hello.number}-"
+
+    @property
+    def heir(self) -> bool:
+        """Whether another of that name was there before, and has ended."""
+        return self._link is not None and self._link.hello.heir
+
     async def join(self, reloading: Reloading) -> Meter | None:
         """Begin to tell and to hear. Returns what counts for all workers, where the shared state does not.
 

@@ -108,6 +108,9 @@ class Meter(Protocol):
 class LocalMeter:
     """The meter of one gateway alone, in its memory; what was spent before it started is in the ledger.
 
+    A key's counters are there from its first request on, one for each kind of period, whatever its budgets
+    are: one that it is given later finds what was spent, also what the ledger does not hold yet.
+
     Args:
         spent: reads the ledger.
     """
@@ -115,7 +118,8 @@ class LocalMeter:
     def __init__(self, spent: Spent) -> None:
         self._ledger = spent
         self._spent: dict[tuple[str, float], int] = {}
-        self._held: dict[str, dict[str, int]] = {}
+        self._known_hour: dict[str, int] = {}
+        self._held: dict[str, dict[str, Reservation]] = {}
         self._minutes: dict[str, tuple[int, int, int]] = {}
         self._reading = asyncio.Lock()
 
@@ -127,9 +131,10 @@ class LocalMeter:
         if key.terms.tokens_per_minute is not None and tokens >= key.terms.tokens_per_minute:
             raise too_many(key, at, "tokens", key.terms.tokens_per_minute)
         self._minutes[key.key_id] = (minute, requests + 1, tokens)
+        await self._know(key, at)
         left: Left | None = None
         for budget in key.terms.budgets:
-            rest = await self._left(key, budget, at)
+            rest = self._left_now(key, budget, at)
             if rest <= 0:
                 raise out_of_budget(key, budget, at)
             if left is None or rest < left.nanos:
@@ -140,8 +145,7 @@ class LocalMeter:
         self, key: VirtualKey, at: float, nanos: int, tokens: int, most_nanos: int = 0
     ) -> Reservation:
         """See ``Meter.reserve``."""
-        for budget in key.terms.budgets:
-            await self._left(key, budget, at)
+        await self._know(key, at)
         # Nothing is awaited from here on, so that no other request comes in between.
         minute, requests, used = self._minute(key, at)
         if key.terms.tokens_per_minute is not None and used + tokens > key.terms.tokens_per_minute:
@@ -154,7 +158,7 @@ class LocalMeter:
             held = min(held, max(nanos, rest // 2))
         self._minutes[key.key_id] = (minute, requests, used + tokens)
         made = Reservation(secrets.token_hex(8), key.key_id, at, held, tokens)
-        self._held.setdefault(key.key_id, {})[made.id] = held
+        self._held.setdefault(key.key_id, {})[made.id] = made
         return made
 
     async def settle(
@@ -176,7 +180,7 @@ class LocalMeter:
 
     async def spent(self, key: VirtualKey, budget: Budget, at: float) -> int:
         """See ``Meter.spent``."""
-        await self._left(key, budget, at)
+        await self._know(key, at)
         return self._spent[key.key_id, period_start(budget.period, at)]
 
     async def close(self) -> None:
@@ -191,16 +195,30 @@ class LocalMeter:
 
     def _left_now(self, key: VirtualKey, budget: Budget, at: float) -> int:
         spent = self._spent[key.key_id, period_start(budget.period, at)]
-        return to_nanos(budget.usd) - spent - sum(self._held.get(key.key_id, {}).values())
+        return to_nanos(budget.usd) - spent - self._held_now(key.key_id, at)
 
-    async def _left(self, key: VirtualKey, budget: Budget, at: float) -> int:
-        since = period_start(budget.period, at)
-        if (key.key_id, since) not in self._spent:
-            async with self._reading:
+    def _held_now(self, key_id: str, at: float) -> int:
+        """Billionths of a USD that requests hold; what nobody has settled for too long is let go."""
+        holds = self._held.get(key_id)
+        if not holds:
+            return 0
+        for name in [name for name, one in holds.items() if one.at + HOLD_S <= at]:
+            del holds[name]
+        return sum(one.nanos for one in holds.values())
+
+    async def _know(self, key: VirtualKey, at: float) -> None:
+        """Have a counter for every period of a moment. All of them begin with an hour."""
+        hour = int(at // 3600)
+        if self._known_hour.get(key.key_id) == hour:
+            return
+        async with self._reading:
+            for period in PERIODS:
+                since = period_start(period, at)
                 if (key.key_id, since) not in self._spent:
                     self._spent[key.key_id, since] = await self._ledger(key.key_id, since)
-                    self._forget(key, at)
-        return self._left_now(key, budget, at)
+            if hour > self._known_hour.get(key.key_id, -1):  # else it began before others that came first
+                self._known_hour[key.key_id] = hour
+                self._forget(key, at)
 
     def _forget(self, key: VirtualKey, at: float) -> None:
         """Drop the key's periods that no request under way can belong to any more."""

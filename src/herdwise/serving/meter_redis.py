@@ -31,6 +31,8 @@ _SETTLED_S = 5.0
 #: Counters outlive their period by this, for late settlements.
 _GRACE_S = 2 * 3600
 _FOREVER_S = 400 * 86400
+#: Keys that Redis looks through at once.
+_SCAN_AT_ONCE = 1000
 
 # All scripts: KEYS = the minute's hash, the hash of held sums, the set of their ends, a counter per budget.
 _FREE = """
@@ -45,6 +47,8 @@ for _, nanos in ipairs(redis.call('HVALS', KEYS[2])) do held = held + tonumber(n
 # ARGV: now, requests per minute or -1, tokens per minute or -1, life of the minute, a limit per budget.
 # Returns {what, number}: the minute's requests or tokens are used up; a counter must be filled from the
 # ledger first; a budget is spent; or which budget is the tightest (-1 = there is none), and what it has left.
+# A counter is there for each kind of period, whether there is a budget for it (a limit) or not (-1), so that
+# one that is set later finds what was spent, also what no ledger holds yet.
 _BEGIN = (
     _FREE
     + """
@@ -56,9 +60,12 @@ local left, tightest = -1, -1
 for place = 4, #KEYS do
   local spent = redis.call('GET', KEYS[place])
   if not spent then return {'unknown', place - 4} end
-  local rest = tonumber(ARGV[place + 1]) - tonumber(spent) - held
-  if rest <= 0 then return {'spent', place - 4} end
-  if left < 0 or rest < left then left, tightest = rest, place - 4 end
+  local limit = tonumber(ARGV[place + 1])
+  if limit >= 0 then
+    local rest = limit - tonumber(spent) - held
+    if rest <= 0 then return {'spent', place - 4} end
+    if left < 0 or rest < left then left, tightest = rest, place - 4 end
+  end
 end
 redis.call('HINCRBY', KEYS[1], 'requests', 1)
 redis.call('EXPIRE', KEYS[1], ARGV[4])
@@ -77,9 +84,12 @@ local hold = math.max(least, tonumber(ARGV[6]))
 for place = 4, #KEYS do
   local spent = redis.call('GET', KEYS[place])
   if not spent then return {'unknown', place - 4} end
-  local rest = tonumber(ARGV[place + 5]) - tonumber(spent) - held
-  if rest < least then return {'spent', place - 4} end
-  hold = math.min(hold, math.max(least, math.floor(rest / 2)))
+  local limit = tonumber(ARGV[place + 5])
+  if limit >= 0 then
+    local rest = limit - tonumber(spent) - held
+    if rest < least then return {'spent', place - 4} end
+    hold = math.min(hold, math.max(least, math.floor(rest / 2)))
+  end
 end
 redis.call('HINCRBY', KEYS[1], 'tokens', ARGV[7])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
@@ -100,8 +110,19 @@ for place = 4, #KEYS do
 end
 return 1
 """
-
-
+# KEYS = the hash of held sums, the set of their ends. ARGV: how the names of those begin that are let go.
+# Returns how many there were.
+_RELEASE = """
+local n = 0
+for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  if string.sub(id, 1, #ARGV[1]) == ARGV[1] then
+    redis.call('HDEL', KEYS[1], id)
+    redis.call('ZREM', KEYS[2], id)
+    n = n + 1
+  end
+end
+return n
+"""
 # ARGV: what the ledger holds. Returns by how much the counter was raised to that.
 _RAISE = """
 local spent = redis.call('GET', KEYS[1])
@@ -121,15 +142,17 @@ class RedisMeter:
         url: such as ``redis://127.0.0.1:6379/0``.
         spent: reads the ledger.
         prefix: put before every key, so that several herds can share a server.
+        owner: begins the names of what is held by this process, and by no other that lives.
 
     Raises:
         MissingExtraError: when the extra is not installed.
         ConfigError: when the URL cannot be read.
     """
 
-    def __init__(self, url: str, spent: Spent, prefix: str = "herdwise") -> None:
+    def __init__(self, url: str, spent: Spent, prefix: str = "herdwise", owner: str = "") -> None:
         self._redis = connect(url)
-        self._ledger, self._prefix = spent, prefix
+        self._ledger, self._prefix, self._owner = spent, prefix, owner
+        self._release = self._redis.register_script(_RELEASE)
         self._begin = self._redis.register_script(_BEGIN)
         self._reserve = self._redis.register_script(_RESERVE)
         self._settle = self._redis.register_script(_SETTLE)
@@ -143,16 +166,15 @@ class RedisMeter:
             -1 if terms.requests_per_minute is None else terms.requests_per_minute,
             -1 if terms.tokens_per_minute is None else terms.tokens_per_minute,
             2 * MINUTE_S,
-            *(to_nanos(budget.usd) for budget in terms.budgets),
         ]
         tightest, *left = await self._run(self._begin, key, at, args)
-        return None if tightest < 0 else Left(left[0], terms.budgets[tightest])
+        return None if tightest < 0 else Left(left[0], _tightest(key)[PERIODS[tightest]])
 
     async def reserve(
         self, key: VirtualKey, at: float, nanos: int, tokens: int, most_nanos: int = 0
     ) -> Reservation:
         """See ``Meter.reserve``."""
-        name, limit = secrets.token_hex(8), key.terms.tokens_per_minute
+        name, limit = self._owner + secrets.token_hex(8), key.terms.tokens_per_minute
         args = [
             at,
             -1 if limit is None else limit,
@@ -163,16 +185,14 @@ class RedisMeter:
             tokens,
             at + HOLD_S,
         ]
-        limits = (to_nanos(budget.usd) for budget in key.terms.budgets)
-        (held,) = await self._run(self._reserve, key, at, [*args, *limits])
+        (held,) = await self._run(self._reserve, key, at, args)
         return Reservation(name, key.key_id, at, held, tokens)
 
     async def settle(
         self, key: VirtualKey, held: Reservation, nanos: int, tokens: int, *, again: bool = False
     ) -> None:
         """See ``Meter.settle``."""
-        # Every counter that there is, once: a budget that is lifted for a while must know of it afterwards.
-        places = self._places(key, held.at, PERIODS)
+        places = self._places(key, held.at)
         args: list[str | int] = [held.id, nanos, tokens - held.tokens, int(again)]
         await self._called(self._settle(keys=places, args=args))
 
@@ -181,9 +201,31 @@ class RedisMeter:
         place = self._place(key, budget.period, at)
         found = await self._called(self._redis.get(place))
         if found is None:
-            await self._fill(key, budget, at)
+            await self._fill(key, budget.period, at)
             found = await self._called(self._redis.get(place))
         return int(found)
+
+    async def inherit(self) -> int:
+        """Let go of what a process held that has died and in whose place, and name, this one is.
+
+        Returns:
+            How many requests held it.
+
+        Raises:
+            RequestError: 503, when Redis cannot be reached.
+        """
+        if not self._owner:
+            raise ValueError("without an owner's name nobody's place is taken")
+        found, cursor = 0, 0
+        while True:
+            cursor, places = await self._called(
+                self._redis.scan(cursor, match=f"{self._prefix}:{{*}}:ends", count=_SCAN_AT_ONCE)
+            )
+            for place in places:
+                held = place.removesuffix(b":ends") + b":held"
+                found += await self._called(self._release(keys=[held, place], args=[self._owner]))
+            if not cursor:
+                return found
 
     async def reconcile(self, keys: Sequence[VirtualKey], settled_s: float = _SETTLED_S) -> int:
         """Raise counters that are below what the ledger holds, as after a gateway that ended too soon.
@@ -193,53 +235,57 @@ class RedisMeter:
             settled_s: how long charges of decisions that are in the ledger may still be under way.
 
         Returns:
-            Billionths of a USD that were missing.
+            Billionths of a USD that were missing, the most of each key's counters.
 
         Raises:
             RequestError: 503, when Redis cannot be reached.
         """
-        at, missing = time.time(), 0
-        periods = {(key, budget.period) for key in keys for budget in key.terms.budgets}
-        known = [(k, p, await self._ledger(k.key_id, period_start(p, at))) for k, p in periods]
+        at, missing = time.time(), dict[str, int]()
+        known = [
+            (key.key_id, place, await self._ledger(key.key_id, period_start(period, at)))
+            for key in keys
+            for period, place in zip(PERIODS, self._places(key, at)[3:], strict=True)
+            if await self._called(self._redis.exists(place))
+        ]
         await asyncio.sleep(settled_s)
-        for key, period, spent in known:
-            missing += await self._called(self._raise(keys=[self._place(key, period, at)], args=[spent]))
-        return missing
+        for key_id, place, spent in known:
+            raised = await self._called(self._raise(keys=[place], args=[spent]))
+            missing[key_id] = max(raised, missing.get(key_id, 0))
+        return sum(missing.values())
 
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
 
     async def _run(self, script: Any, key: VirtualKey, at: float, args: list[Any]) -> list[int]:
-        budgets = key.terms.budgets
-        for _ in range(len(budgets) + 1):
-            what, *numbers = await self._called(
-                script(keys=self._places(key, at, [budget.period for budget in budgets]), args=args)
-            )
+        budgets, places = _tightest(key), self._places(key, at)
+        limits = [to_nanos(budgets[period].usd) if period in budgets else -1 for period in PERIODS]
+        for _ in range(len(PERIODS) + 1):
+            what, *numbers = await self._called(script(keys=places, args=[*args, *limits]))
             if what != b"unknown":
                 break
-            await self._fill(key, budgets[numbers[0]], at)
+            await self._fill(key, PERIODS[numbers[0]], at)
         else:
             raise HerdwiseError("Redis forgets what it is told.", remedy="Look at its maxmemory-policy.")
         if what == b"spent":
-            raise out_of_budget(key, budgets[numbers[0]], at)
+            raise out_of_budget(key, budgets[PERIODS[numbers[0]]], at)
         if what == b"requests":
             raise too_many(key, at, "requests", key.terms.requests_per_minute or 0)
         if what == b"tokens":
             raise too_many(key, at, "tokens", key.terms.tokens_per_minute or 0)
         return [int(number) for number in numbers]
 
-    async def _fill(self, key: VirtualKey, budget: Budget, at: float) -> None:
+    async def _fill(self, key: VirtualKey, period: Period, at: float) -> None:
         """Set a counter from the ledger, unless another gateway has done so."""
-        before = await self._ledger(key.key_id, period_start(budget.period, at))
-        end = period_end(budget.period, at)
+        before = await self._ledger(key.key_id, period_start(period, at))
+        end = period_end(period, at)
         life_s = _FOREVER_S if end is None else int(end - at) + _GRACE_S
-        await self._called(self._redis.set(self._place(key, budget.period, at), before, nx=True, ex=life_s))
+        await self._called(self._redis.set(self._place(key, period, at), before, nx=True, ex=life_s))
 
-    def _places(self, key: VirtualKey, at: float, periods: Sequence[Period]) -> list[str]:
+    def _places(self, key: VirtualKey, at: float) -> list[str]:
         # The key's id in braces keeps its counters on one node of a cluster.
         base = f"{self._prefix}:{{{key.key_id}}}"
-        counters = [self._place(key, period, at) for period in periods]
+        counters = [self._place(key, period, at) for period in PERIODS]
         return [f"{base}:minute:{int(at // MINUTE_S)}", f"{base}:held", f"{base}:ends", *counters]
 
     def _place(self, key: VirtualKey, period: Period, at: float) -> str:
@@ -259,6 +305,15 @@ class RedisMeter:
                 code="state_unavailable",
                 retry_after_s=1.0,
             ) from error
+
+
+def _tightest(key: VirtualKey) -> dict[Period, Budget]:
+    """A key's smallest budget of each kind of period that it has one for."""
+    found: dict[Period, Budget] = {}
+    for budget in key.terms.budgets:
+        if budget.period not in found or budget.usd < found[budget.period].usd:
+            found[budget.period] = budget
+    return found
 
 
 def connect(url: str) -> Redis:

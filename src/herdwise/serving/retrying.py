@@ -51,6 +51,11 @@ class RetrySettings:
     base_s: float = 0.25
     max_wait_s: float = 10.0
 
+    @property
+    def most_tries(self) -> int:
+        """How often one request asks a candidate that goes on failing."""
+        return 1 + self.retries + self.rounds if self.retries else 1
+
 
 def before_fallback(course: Course, ask: LiveAsk, settings: RetrySettings, now: float) -> LiveAsk | None:
     """The ask that repeats one which has just failed before the policy hears of it; None = the policy does.

@@ -119,7 +119,9 @@ def check_terms(key: VirtualKey, policy: str, candidate: str | None) -> None:
         )
 
 
-def expected(situation: Situation, policy: Policy, max_calls: int, max_tokens: int | None) -> Expected:
+def expected(
+    situation: Situation, policy: Policy, max_calls: int, max_tokens: int | None, tries: int = 1
+) -> Expected:
     """What a request will probably take, by the candidate that ranks best, and at most.
 
     Args:
@@ -128,6 +130,7 @@ def expected(situation: Situation, policy: Policy, max_calls: int, max_tokens: i
             dearest again and again.
         max_calls: most asks.
         max_tokens: longest answer that the request allows, in tokens.
+        tries: how often one candidate may be asked where it fails.
     """
     first = int(np.argmax(situation.utility))
     asked = situation.query.input_tokens
@@ -140,15 +143,19 @@ def expected(situation: Situation, policy: Policy, max_calls: int, max_tokens: i
     if math.isnan(usd):
         price = situation.herd[first].price.cost_usd(asked, answer)
         usd = math.nan if price is None else price
-    most_usd = max(_dearest_usd(situation, policy, max_calls), usd) if policy.consults else usd
+    most_usd = max(_dearest_usd(situation, policy, max_calls, tries), usd) if policy.consults else usd
     return Expected(usd, most_usd, math.ceil(asked + answer))
 
 
-def _dearest_usd(situation: Situation, policy: Policy, max_calls: int) -> float:
-    """What the dearest asks that a consultation may start are predicted to cost together."""
+def _dearest_usd(situation: Situation, policy: Policy, max_calls: int, tries: int) -> float:
+    """What the dearest asks that a consultation may start are predicted to cost together.
+
+    Those that fail count too, as nobody knows what they cost: without them a consultation of which some
+    failed would end for want of money that its key has.
+    """
     costs = situation.estimates.cost_usd[situation.admitted]
     costs = np.sort(costs[np.isfinite(costs)])[::-1]
     if not costs.size:
         return math.nan
     calls = max_calls if situation.goals.max_calls is None else min(max_calls, situation.goals.max_calls)
-    return float(costs[0] * calls if policy.resamples else costs[:calls].sum())
+    return float(costs[0] * calls if policy.resamples else np.repeat(costs, tries)[:calls].sum())

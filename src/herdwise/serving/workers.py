@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import signal
 import socket
 import sys
@@ -61,6 +62,7 @@ class Supervisor:
         self._command, self._told, self._on_ready = command, dict(told), on_ready
         self._alive: dict[int, Worker] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._family, self._begun = secrets.token_hex(6), set[int]()
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -214,7 +216,10 @@ class Supervisor:
         reader, writer = await asyncio.open_connection(sock=line)
         worker.peer = Peer(reader, writer, self._council.handlers(worker))
         self._spawn(worker.peer.run())
-        hello = Hello(number, self._n, their_number, self._url, worker.text, self._told)
+        heir = number in self._begun
+        self._begun.add(number)
+        own = (number, self._n, their_number, self._url, worker.text, self._told)
+        hello = Hello(*own, self._family, heir)
         worker.peer.tell("hello", hello)
         if self._stopping.is_set():  # while it was being started
             process.terminate()

@@ -37,6 +37,8 @@ class Hello(msgspec.Struct):
         url: at which they are reached.
         text: the config file's, as all go by it.
         told: whatever else whoever reads the config needs.
+        family: tells the workers of one parent from all others.
+        heir: whether another had its number before, and has ended.
     """
 
     number: int
@@ -45,6 +47,8 @@ class Hello(msgspec.Struct):
     url: str
     text: str
     told: dict[str, Any]
+    family: str = ""
+    heir: bool = False
 
 
 class Link:

@@ -10,7 +10,7 @@ import msgspec
 
 from herdwise.core.errors import HerdwiseError, RequestError
 from herdwise.serving.keyring import Budget, VirtualKey
-from herdwise.serving.meter import Left, LocalMeter, Reservation
+from herdwise.serving.meter import HOLD_S, Left, LocalMeter, Reservation
 from herdwise.serving.peer import Handler, Peer
 
 #: How long a worker waits for an answer: it takes the other end a look at the ledger at most.
@@ -97,6 +97,11 @@ class Till:
             key = _key(body)
             amounts = (body["nanos"], body["tokens"], body["most_nanos"])
             made = await self._meter.reserve(key, body["at"], *amounts)
+            if self._held.get(worker) is not held:  # it has died meanwhile
+                await self._meter.settle(key, made, 0, made.tokens)
+                return made
+            for name in [name for name, (_, one) in held.items() if one.at + HOLD_S <= made.at]:
+                del held[name]
             held[made.id] = key, made
             return made
 
