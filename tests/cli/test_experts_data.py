@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from herdwise import Candidate, Herd, OutcomeTable, write_outcomes
 from herdwise.experts.examples import Example, read_examples, write_examples
+from herdwise.storage.outcomes import read_outcomes
 
 SUMS = [(f"add the numbers {a} and {b} please", str(a + b)) for a in range(2, 22) for b in range(1, 7)]
 NOTES = [
@@ -173,6 +175,32 @@ def test_a_candidate_of_any_backend_is_tried_and_admitted_where_it_knows_what_no
     assert len(place.bodies) == n_calls
     entry.write_text("backend: embedded\n")
     assert herdwise(*told).code == 2
+
+
+def test_the_gate_measures_the_configs_policy_where_answers_are_on_record_and_says_so_where_not(
+    herdwise: Callable[..., Any], place: Any
+) -> None:
+    folder = place.folder
+    config = folder / "herdwise.yaml"
+    config.write_text(
+        config.read_text().split("  - name: sage")[0] + "policy: {name: cascade, options: {threshold: 0.6}}\n"
+    )
+    table = read_outcomes(folder / "outcomes")
+    said = np.array([answer({"model": "clerk", "messages": [{"content": t}]}) for t in table.texts], object)
+    write_outcomes(replace(table, answers=said, _cache={}), folder / "with-answers")
+    (folder / "sage.yaml").write_text(f"name: sage\nbase_url: {place.base_url}\nactive_params_b: 1\n")
+    told = ["experts", "gate", "--config", config, "--entry", folder / "sage.yaml", "--probes", 30, "--json"]
+    cascade = herdwise(*told, "--outcomes", folder / "with-answers", "--out", folder / "a").json
+    assert (cascade["policy"], cascade["policy_note"], cascade["admitted"]) == ("cascade", "", True)
+    assert "(cascade)" in cascade["words"]
+    single = herdwise(*told, "--outcomes", folder / "outcomes", "--out", folder / "b").json
+    assert (single["policy"], single["admitted"]) == ("single", True)
+    assert "0% are on record" in single["policy_note"]
+    named = [*told, "--outcomes", folder / "with-answers", "--out", folder / "c", "--policy"]
+    assert herdwise(*named, "single").json["policy"] == "single"
+    n_calls = len(place.bodies)
+    assert herdwise(*named, "nonsense").code == 2
+    assert len(place.bodies) == n_calls
 
 
 def test_make_says_what_is_missing_before_it_starts(herdwise: Callable[..., Any], place: Any) -> None:

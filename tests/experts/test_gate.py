@@ -11,7 +11,9 @@ import pytest
 from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.errors import InputError
 from herdwise.core.outcomes import OutcomeTable
-from herdwise.experts.gate import decide, held_back, try_out
+from herdwise.experts.gate import decide
+from herdwise.experts.trial import held_back, try_out
+from herdwise.routing.base import POLICIES
 
 TOPICS = {
     "sums": "add the numbers {} and {} to a total",
@@ -22,14 +24,22 @@ HERD = Herd([Candidate("ant", active_params_b=1.0), Candidate("bull", active_par
 EXPERT = Candidate("lawyer", active_params_b=0.5)
 
 
-def table_of(quality: dict[str, tuple[float, ...]], n: int = 60, seed: int = 0) -> OutcomeTable:
-    """``n`` queries per topic; the share of right answers of ant, bull and the lawyer; NaN = not run."""
+def table_of(
+    quality: dict[str, tuple[float, ...]], n: int = 60, seed: int = 0, *, answers: bool = False
+) -> OutcomeTable:
+    """``n`` queries per topic; the share of right answers of ant, bull and the lawyer; NaN = not run.
+
+    Answers, where wanted: "right" where it is, else a wrong one of each candidate's own.
+    """
     rng = np.random.default_rng(seed)
     topics = [topic for topic in TOPICS for _ in range(n)]
     texts = [TOPICS[topic].format(i, i * 7) for i, topic in enumerate(topics)]
     share = np.array([quality[topic] for topic in topics])
     drawn = np.where(np.isnan(share), np.nan, rng.random(share.shape) < share)
     rows, columns = np.nonzero(np.isfinite(drawn))
+    said = np.array(
+        ["right" if drawn[r, c] else f"wrong {c}" for r, c in zip(rows, columns, strict=True)], object
+    )
     return OutcomeTable(
         herd=Herd([*HERD, EXPERT]),
         query_ids=[str(i) for i in range(len(texts))],
@@ -40,6 +50,7 @@ def table_of(quality: dict[str, tuple[float, ...]], n: int = 60, seed: int = 0) 
         candidate_index=columns.astype(np.int32),
         sample=np.zeros(len(rows), dtype=np.int32),
         values={"quality": drawn[rows, columns]},
+        answers=said if answers else None,
         name="made",
     )
 
@@ -175,3 +186,87 @@ def test_an_expert_without_outcomes_or_of_the_herd_is_refused_before_anything_is
         try_out(table_of(nothing), HERD, EXPERT)
     with pytest.raises(InputError, match="in the herd already"):
         try_out(table_of(GOOD), Herd([*HERD, EXPERT]), EXPERT)
+
+
+# Ant and bull err each in their own way, so that a third one who is often right decides the vote.
+SPLIT = dict.fromkeys(TOPICS, (0.6, 0.6, 0.7))
+
+
+def test_the_policy_that_serves_is_replayed_over_recorded_answers_and_named() -> None:
+    table = table_of(SPLIT, n=150, answers=True)
+    voted = try_out(table, HERD, EXPERT, predictor="ridge", policy=POLICIES.create("vote", k=3))
+    assert (voted.policy, voted.policy_note) == ("vote", "")
+    before, after = voted.courses
+    assert before.asks[:, 2].sum() == 0
+    assert (before.calls == 2).all()
+    assert (after.calls >= 2).all()
+    assert after.asks[:, 2].mean() > 0.9
+    assert voted.unmeasured() == {}
+    found = decide(voted)
+    single = decide(try_out(table, HERD, EXPERT, predictor="ridge"))
+    assert (found.policy, single.policy) == ("vote", "single")
+    assert "(vote)" in found.words
+    assert found.n == single.n
+    # Two that disagree are no majority; with a third there mostly is one.
+    assert found.quality_after is not None
+    assert single.quality_after is not None
+    assert found.quality_after > single.quality_after
+    assert found.cost_kind == "active_params"
+    assert found.cost_before == pytest.approx(71.0)
+    assert found.cost_after > 70.0
+
+
+def test_a_sabotaged_expert_is_refused_under_a_policy_that_asks_several_too() -> None:
+    table = table_of(dict.fromkeys(TOPICS, (0.8, 0.8, 0.0)), n=100, answers=True)
+    for name in ("vote", "cascade", "consult"):
+        trial = try_out(table, HERD, EXPERT, predictor="ridge", policy=POLICIES.create(name))
+        assert trial.policy == name
+        assert decide(trial).reason == "no gain"
+
+
+def test_courses_stay_as_they_were_when_the_table_is_widened() -> None:
+    table = table_of(SPLIT, answers=True)
+    trial = try_out(table, HERD, EXPERT, predictor="ridge", policy=POLICIES.create("vote"))
+    other = replace(
+        table, herd=Herd([EXPERT, *HERD]), candidate_index=(table.candidate_index + 1) % 3, _cache={}
+    )
+    assert decide(trial.measured_on(other)) == decide(trial)
+
+
+@pytest.mark.parametrize(
+    ("name", "answers", "note"),
+    [
+        ("vote", False, "0% are on record"),
+        ("cascade", False, "looks at answers"),
+        ("self_consistency", True, "one sample of each"),
+        ("merge", True, "messages of its own"),
+    ],
+)
+def test_a_policy_that_no_record_can_answer_is_not_measured_and_single_is_in_its_place(
+    name: str, answers: bool, note: str
+) -> None:
+    policy = POLICIES.create(name)
+    trial = try_out(table_of(GOOD, answers=answers), HERD, EXPERT, predictor="ridge", policy=policy)
+    assert trial.policy == "single"
+    assert note in trial.policy_note
+    assert decide(trial).policy_note == trial.policy_note
+    assert decide(trial).reason == "better"
+
+
+def test_queries_on_which_an_asked_candidate_has_no_outcome_are_left_out() -> None:
+    whole = table_of(SPLIT, n=150, answers=True)
+    lost = (whole.candidate_index == 1) & (whole.query_index % 20 == 0)
+    part = replace(
+        whole,
+        query_index=whole.query_index[~lost],
+        candidate_index=whole.candidate_index[~lost],
+        sample=whole.sample[~lost],
+        values={"quality": whole.values["quality"][~lost]},
+        answers=whole.answers[~lost],
+        _cache={},
+    )
+    trial = try_out(part, HERD, EXPERT, predictor="ridge", policy=POLICIES.create("vote", k=3))
+    assert trial.policy == "vote"
+    gone = [id_ for id_, text in zip(whole.query_ids, whole.texts, strict=True)
+            if held_back([text])[0] and int(id_) % 20 == 0]  # fmt: skip
+    assert decide(trial).n_unmeasured == len(gone) > 0

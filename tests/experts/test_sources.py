@@ -17,9 +17,9 @@ from herdwise.core.outcomes import OutcomeTable
 from herdwise.encoding.base import ENCODERS
 from herdwise.experts.examples import Example, write_examples
 from herdwise.experts.families import FAMILIES, split_of
-from herdwise.experts.gate import held_back
 from herdwise.experts.sources import Lesson, estimate, from_family, from_file, recorded_examples
 from herdwise.experts.supervise import believed
+from herdwise.experts.trial import held_back
 from herdwise.experts.weakness import Target, choose_target
 
 BIRDS = [

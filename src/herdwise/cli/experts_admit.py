@@ -16,6 +16,7 @@ from herdwise.cli.experts_inputs import (
     Json,
     Ledger,
     Outcomes,
+    PolicyName,
     Seed,
     check_config,
     read_entry,
@@ -46,6 +47,7 @@ def register(group: typer.Typer) -> None:
         ledger: Ledger = None,
         grader: Grader = "exact",
         grader_option: GraderOption = None,
+        policy: PolicyName = None,
         probes: int = typer.Option(
             400, "--probes", min=0, help="Queries it is asked for the router to learn."
         ),
@@ -72,6 +74,7 @@ def register(group: typer.Typer) -> None:
         table = read_tables(outcomes or [], ledger, out)
         settings = ProofSettings(
             goals=wired.goals,
+            **wired.policy(policy),
             encoder=wired.encoder,
             predictor=wired.predictor,
             grader=grader,
@@ -172,11 +175,15 @@ def say_verdict(verdict: Verdict) -> None:
             percent(verdict.cluster_after),
         ),
     ]
-    console.table("Quality % of the routed herd", ["", "without it", "with it"], rows)
+    console.table(
+        f"Quality % of the routed herd, policy {verdict.policy}", ["", "without it", "with it"], rows
+    )
     console.show(
         f"It would answer {100 * verdict.share:.1f}% of the queries;"
         f" alone it reaches {percent(verdict.expert_quality) or 'unknown'}% of its cluster."
     )
+    if verdict.policy_note:
+        console.note(f"single was measured: {verdict.policy_note}.")
     if verdict.n_unmeasured:
         console.note(f"{verdict.n_unmeasured} queries were left out: an answer had no grade.")
 

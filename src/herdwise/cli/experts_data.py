@@ -149,7 +149,7 @@ def register(group: typer.Typer) -> None:
         from herdwise.experts.curate import CurateSettings
         from herdwise.experts.curate import curate as choose
         from herdwise.experts.examples import read_examples, write_examples, write_whole
-        from herdwise.experts.gate import held_back
+        from herdwise.experts.trial import held_back
         from herdwise.experts.voting import vote
         from herdwise.storage.outcomes import read_outcomes
 

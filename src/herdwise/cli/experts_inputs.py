@@ -44,6 +44,14 @@ Grader = Annotated[str, typer.Option("--grader", help="Registered grader of answ
 GraderOption = Annotated[
     list[str] | None, typer.Option("--grader-option", help="key=value for the grader. May be repeated.")
 ]
+PolicyName = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        help="Policy that is measured, over recorded answers where there are enough, else `single`;"
+        " the config's if left out.",
+    ),
+]
 SourceWeight = Annotated[
     list[str] | None, typer.Option("--source-weight", help="SOURCE=WEIGHT, 0 leaves it out. May be repeated.")
 ]
@@ -77,6 +85,19 @@ class Wired:
     goals: Goals
     encoder: str
     predictor: str
+
+    def policy(self, name: str | None) -> dict[str, Any]:
+        """What ``ProofSettings`` take of a policy: the config's, or another one with its defaults.
+
+        Raises:
+            UnknownNameError: when nobody registered it, or it takes no such options.
+        """
+        from herdwise.routing.base import POLICIES
+
+        own = self.config.policy
+        options = own.options if name in (None, own.name) else {}
+        made = POLICIES.create(name or own.name, **options)
+        return {"policy": made.name, "policy_options": options}
 
     def reach(self, name: str) -> Backend:
         """A backend of one of its candidates."""

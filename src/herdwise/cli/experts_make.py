@@ -27,6 +27,7 @@ from herdwise.cli.experts_inputs import (
     LoraRank,
     MaxRefused,
     Outcomes,
+    PolicyName,
     Rate,
     Seed,
     SourceWeight,
@@ -101,6 +102,7 @@ def register(group: typer.Typer) -> None:
         int8: bool = typer.Option(True, "--int8/--float16", help="How the weights are stored."),
         grader: Grader = "exact",
         grader_option: GraderOption = None,
+        policy: PolicyName = None,
         probes: int = typer.Option(
             400, "--probes", min=0, help="Queries it is asked for the router to learn."
         ),
@@ -193,6 +195,7 @@ def register(group: typer.Typer) -> None:
                     cluster=cluster,
                     proof=ProofSettings(
                         goals=wired.goals,
+                        **wired.policy(policy),
                         encoder=wired.encoder,
                         predictor=wired.predictor,
                         grader=grader,

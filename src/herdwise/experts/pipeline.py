@@ -25,13 +25,14 @@ from herdwise.encoding.base import ENCODERS
 from herdwise.experts.curate import Curated, curate
 from herdwise.experts.examples import Example, digest_of, pretty, read_examples, write_examples, write_whole
 from herdwise.experts.finetune import TrainingProgress, finetune
-from herdwise.experts.gate import GATE_SHARE, Verdict, held_back
+from herdwise.experts.gate import Verdict
 from herdwise.experts.manifest import Manifest, Work, sha256
 from herdwise.experts.merge_folders import merge_folders
 from herdwise.experts.order import Made, Order, Progress, Status, entry_of
 from herdwise.experts.proving import prove, save_router_with
 from herdwise.experts.quantise import quantise
 from herdwise.experts.supervise import cross_believed
+from herdwise.experts.trial import GATE_SHARE, held_back
 from herdwise.experts.voting import vote
 from herdwise.experts.weakness import Target, choose_target
 from herdwise.storage.write_outcomes import write_outcomes

@@ -16,8 +16,10 @@ from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.decision import Goals
 from herdwise.core.merge import merge
 from herdwise.core.outcomes import OutcomeTable
-from herdwise.experts.gate import Verdict, decide, fit_router, held_back, try_out
+from herdwise.experts.gate import Verdict, decide
 from herdwise.experts.probing import gradable, items_of, probe
+from herdwise.experts.trial import fit_router, held_back, try_out
+from herdwise.routing.base import POLICIES
 
 #: Called with (stage, done, total).
 Progress = Callable[[str, int, int], None]
@@ -29,6 +31,7 @@ class ProofSettings:
 
     Args:
         goals: what routing is asked for.
+        policy, policy_options: who is measured, where enough answers are on record; see ``trial.try_out``.
         encoder, predictor: of the routers that are compared, and of the one that is written.
         grader, grader_options: for answers that are asked for here.
         n_probes: queries of other clusters that the expert is asked, for the router to learn from.
@@ -37,6 +40,8 @@ class ProofSettings:
     """
 
     goals: Goals = field(default_factory=Goals)
+    policy: str = "single"
+    policy_options: dict[str, Any] = field(default_factory=dict)
     encoder: str = "static"
     predictor: str = "stack"
     grader: str = "exact"
@@ -86,6 +91,7 @@ def prove(
         HerdwiseError: when the expert answered nothing.
     """
     report = progress or (lambda _stage, _done, _total: None)
+    policy = POLICIES.create(settings.policy, **settings.policy_options)
     table = table.restrict([name for name in table.herd.names if name != expert.name])
     ids = np.asarray(table.query_ids, dtype=object)
     back, graded = held_back(table.texts), gradable(table)
@@ -112,6 +118,7 @@ def prove(
         herd,
         expert,
         goals=settings.goals,
+        policy=policy,
         encoder=settings.encoder,
         predictor=settings.predictor,
         seed=seed,

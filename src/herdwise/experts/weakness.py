@@ -10,8 +10,8 @@ import numpy as np
 from herdwise.core.errors import InputError
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.encoding.base import Encoder
-from herdwise.experts.gate import GATE_SHARE, held_back
 from herdwise.experts.select import Weakness, find_weaknesses
+from herdwise.experts.trial import GATE_SHARE, held_back
 
 #: A cluster of fewer queries than this is not worth an expert unless it is named.
 FEWEST = 10
