@@ -13,6 +13,16 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from herdwise.core.errors import ConfigError
 from herdwise.serving.ledger_schema import prepare
 
+#: A PostgreSQL that is cut off without a word is given up after half a minute, not after the system's two
+#: hours: what waits is written over another connection once there is one. The URL's own go before these.
+_PSYCOPG = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+
 
 def ledger_url(text: str) -> URL:
     """A database URL; a plain path means an SQLite file.
@@ -52,6 +62,8 @@ def open_engine(text: str, *, create: bool) -> Engine:
         elif not path.is_file():
             raise ConfigError(f"there is no ledger {shown}.", remedy="Name the one that `serve` writes.")
     try:
+        if url.get_driver_name() == "psycopg":
+            url = url.update_query_dict({k: str(v) for k, v in _PSYCOPG.items() if k not in url.query})
         engine = create_engine(url)
     except (ImportError, NoSuchModuleError) as error:
         raise ConfigError(
