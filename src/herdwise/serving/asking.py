@@ -23,6 +23,9 @@ _NOT_SUBSTANCE = frozenset({"role", "annotations"})
 #: What another candidate can't go on from.
 _BEYOND_TEXT = frozenset({"tool_calls", "function_call", "audio"})
 
+#: Extension of ASGI: a function that has another one called when the client goes before its answer has ended.
+GONE = "herdwise.gone"
+
 #: Gives chunks on.
 DeliverSome = Callable[[Sequence[Chunk]], Awaitable[None]]
 

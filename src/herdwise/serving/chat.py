@@ -15,6 +15,7 @@ from herdwise.core.errors import HerdwiseError, NoCandidateError, RequestError
 from herdwise.routing.base import Situation, Thread
 from herdwise.serving.access import read_body
 from herdwise.serving.admission import Admission, Client
+from herdwise.serving.asking import GONE
 from herdwise.serving.cache import Again, Cache, Keeping, Looked, cached_course
 from herdwise.serving.course import Course, decision_ids
 from herdwise.serving.direct import Direct, direct_situation
@@ -147,7 +148,7 @@ class ChatEndpoint:
             await self._end(send)
             return
         try:
-            await exchange.run(receive)
+            await exchange.run(receive, (scope.get("extensions") or {}).get(GONE))
         finally:
             if self._telemetry is not None:
                 self._telemetry.ended(course, self._api.path, self._service.backends)

@@ -11,6 +11,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from herdwise.serving.asking import GONE
+from herdwise.serving.http_cycle import Cycle
+
 #: Longest head of a request: its first line and headers, in bytes. The server below keeps no limit.
 MOST_HEAD_BYTES = 64 * 1024
 #: Systems start programs with 1,024, as some of them cannot count further.
@@ -23,9 +26,15 @@ _TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with a limit on what comes before a request is known."""
+    """uvicorn's HTTP protocol, with a limit on what comes before a request is known.
+
+    Its answers leave in fewer writes (``http_cycle``), and one timer serves all that a connection idles.
+    """
 
     _head_bytes = 0
+    #: Time of the event loop since which nothing is under way; None = something is, or was never.
+    idle_at: float | None = None
+    _ringing: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """See ``asyncio.Protocol``."""
@@ -48,6 +57,49 @@ class Protocol(HttpToolsProtocol):
         if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
             self.transport.write(_TOO_LONG)
             self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See ``asyncio.Protocol``."""
+        super().connection_lost(exc)
+        if self._ringing is not None:
+            self._ringing.cancel()
+            self._ringing = None
+        cycle: Any = self.cycle
+        if isinstance(cycle, Cycle) and cycle.on_gone is not None and not cycle.response_complete:
+            cycle.on_gone()
+
+    def on_response_complete(self) -> None:
+        """See ``HttpToolsProtocol``: the next request, or a connection that is kept for a while."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self.idle_at = self.loop.time()
+        if self._ringing is None:
+            self._ringing = self.loop.call_later(self.timeout_keep_alive, self._ring)
+
+    def _ring(self) -> None:
+        """Close a connection that has been idle for long; one that was used meanwhile is looked at again."""
+        self._ringing = None
+        if self.idle_at is None:
+            return
+        left_s = self.idle_at + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._ringing = self.loop.call_later(left_s, self._ring)
+        else:
+            self.timeout_keep_alive_handler()
+
+    def _unset_keepalive_if_required(self) -> None:
+        self.idle_at = None
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if not cycle.access_log:
+            cycle.__class__ = Cycle
+            cycle.scope["extensions"] = {GONE: cycle.watch}  # type: ignore[attr-defined]
+        super()._start_asgi_task(cycle, app)
 
 
 def _is_over(cycle: RequestResponseCycle | None) -> bool:
@@ -117,5 +169,5 @@ def _is_sending(one: Any) -> bool:
     if one.cycle is None:
         return True
     if one.cycle.response_complete:
-        return one.timeout_keep_alive_task is None
+        return one.idle_at is None
     return bool(one.cycle.more_body)

@@ -37,6 +37,7 @@ ENDING = wire_error("the endpoint is about to end; ask again.", status=503, code
 #: Seconds from which on somebody looks whether the client is still there.
 _UNWATCHED_S = 0.05
 Headers = list[tuple[bytes, bytes]]
+Watch = Callable[[Callable[[], None] | None], None]
 
 
 class Carrier(Protocol):
@@ -69,15 +70,24 @@ class Exchange:
         self._first: Mapping[str, Any] = {}
         self._beginner: LiveAsk | None = None
 
-    async def run(self, receive: Receive) -> None:
-        """Carry out, reply and record; a client that goes away ends all of it, as does the process's end."""
+    async def run(self, receive: Receive, watch: Watch | None = None) -> None:
+        """Carry out, reply and record; a client that goes away ends all of it, as does the process's end.
+
+        Args:
+            receive: see ASGI.
+            watch: the server's own word of the client's leaving (see ``asking.GONE``); None = it has none.
+        """
         task = asyncio.current_task()
         watching: list[asyncio.Task[None]] = []
-        # What is answered at once needs no watching, which takes a task of its own.
-        later = asyncio.get_running_loop().call_later(
-            _UNWATCHED_S,
-            lambda: watching.append(asyncio.create_task(self._until_gone(receive, task))),
-        )
+        later: asyncio.TimerHandle | None = None
+        if watch is not None:
+            watch(lambda: self._leave(task))
+        else:
+            # What is answered at once needs no watching, which takes a task of its own.
+            later = asyncio.get_running_loop().call_later(
+                _UNWATCHED_S,
+                lambda: watching.append(asyncio.create_task(self._until_gone(receive, task))),
+            )
         try:
             await self._run()
         except asyncio.CancelledError:
@@ -90,13 +100,19 @@ class Exchange:
         except ClientGoneError:
             pass  # the course says so, and is recorded
         finally:
-            later.cancel()
-            for watch in watching:
-                watch.cancel()
+            if watch is not None:
+                watch(None)
+            if later is not None:
+                later.cancel()
+            for one in watching:
+                one.cancel()
 
     async def _until_gone(self, receive: Receive, task: asyncio.Task[Any] | None) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        self._leave(task)
+
+    def _leave(self, task: asyncio.Task[Any] | None) -> None:
         self._gone = True
         if task is not None:
             task.cancel()
