@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from herdwise.backends.base import Backend
 from herdwise.core.errors import ConfigError, HerdwiseError, RequestError
 from herdwise.serving.admission import Admission
+from herdwise.serving.allocating import clear_away
 from herdwise.serving.dispatch import Dispatcher
 from herdwise.serving.ending import end
 from herdwise.serving.metrics import Metrics
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 #: thread; raises HerdwiseError where the new config cannot be served.
 Rebuild = Callable[[Service], Service]
 
+#: After a generation has retired, until it is looked for: connections hold their last request for a moment.
+_CLEAR_AFTER_S = 1.0
 #: How long requests may take to end once they have been cancelled.
 _END_S = 2.0
 #: Settings that hold until the process ends: key of the config -> field of Settings.
@@ -237,7 +240,12 @@ class Reloading:
         unused = {n: b for n, b in generation.service.backends.items() if id(b) not in used}
         closing = asyncio.create_task(_close(unused, generation.watching))
         self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        closing.add_done_callback(self._closed)
+
+    def _closed(self, closing: asyncio.Task[None]) -> None:
+        self._closing.discard(closing)
+        if not self.draining:
+            asyncio.get_running_loop().call_later(_CLEAR_AFTER_S, clear_away)
 
 
 def carried(built: Service, before: Service) -> tuple[Service, list[str]]:
