@@ -64,7 +64,8 @@ async def measure(kind: Kind, entries: int, looks: int) -> None:
     rng = np.random.default_rng(0)
     own = service(kind, entries)
     stores = CacheStores(own.settings.cache, None, Metrics())
-    cache, store = Cache(own, stores), stores.store(own.settings.cache)
+    cache, store = Cache(own, stores), stores.store()
+    cache.hold()
     asked = [request(" ".join(rng.choice(_WORDS, 65)), own) for _ in range(entries)]
     for i, one in enumerate(asked):
         key = request_key(one, ANYBODY, ["one"], shared=False)

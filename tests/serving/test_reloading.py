@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import socket
+import sqlite3
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -316,3 +317,34 @@ async def test_the_cache_lives_through_a_reload_and_goes_by_the_new_config(
     assert (await running.reload())[1]["needs_restart"] == ["cache.url", "telemetry"]
     await running.chat()
     assert asked() == 5
+
+
+async def test_what_is_prepared_and_dropped_has_changed_nothing(running: Running) -> None:
+    def noted() -> set[str]:
+        with sqlite3.connect(running.ledger_url.removeprefix("sqlite:///")) as connection:
+            found = {row[0] for row in connection.execute("select candidate from candidates")}
+        connection.close()
+        return found
+
+    async def kept() -> int:
+        headers = {"authorization": "Bearer client"}
+        async with running.session.get(f"{running.url}/metrics", headers=headers) as answer:
+            lines = (await answer.text()).splitlines()
+        return int(next(line for line in lines if line.startswith("herdwise_cache_entries ")).split()[1])
+
+    running.settings |= {"cache": CacheSettings(kind="semantic", similarity=0.99)}
+    await running.reload()
+    for text in ("one", "two", "three"):
+        await running.chat(text)
+    assert await kept() == 3
+    similar = running.app._stores.similar
+    running.settings |= {"cache": CacheSettings(kind="semantic", max_entries=1), "max_open_requests": 1}
+    running.candidates = {"a": 0.9, "c": 0.5}
+    reloading = running.app.reloading
+    await reloading.prepare()
+    reloading.abandon()
+    assert (await kept(), noted()) == (3, {"a", "b"})
+    assert running.app._stores.similar is similar
+    await running.reload()
+    assert await kept() == 1
+    await running.until(lambda: noted() == {"a", "b", "c"})

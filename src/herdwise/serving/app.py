@@ -134,9 +134,8 @@ class App:
         done.append(await within(1.0, "parting from the other workers", self._company.part()))
         return all(done)
 
-    def _assemble(self, service: Service, dispatcher: Dispatcher) -> ASGIApp:
+    def _assemble(self, service: Service, dispatcher: Dispatcher) -> tuple[ASGIApp, Callable[[], None]]:
         admission, metrics, company = self._admission, self._metrics, self._company
-        company.watch(dispatcher.health)
         cache = None if service.settings.cache.kind == "none" else Cache(service, self._stores)
         traces = self._telemetry
         hot = {
@@ -172,7 +171,12 @@ class App:
                 send = readable(send, page)
             await (endpoint or kept)(scope, receive, send)
 
-        return serve_one
+        def hold() -> None:
+            company.watch(dispatcher.health)
+            if cache is not None:
+                cache.hold()
+
+        return serve_one, hold
 
     async def reload(self) -> dict[str, Any]:
         """Go by the config as it now stands; where there are several workers, all of them or none.

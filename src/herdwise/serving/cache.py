@@ -83,12 +83,16 @@ class Cache:
 
     def __init__(self, service: Service, stores: CacheStores) -> None:
         self._settings, self._stores = service.settings.cache, stores
-        self._store = stores.store(self._settings)
+        self._store = stores.store()
         self._herd: Herd = service.ranker.herd
         self._similar: SimilarQuestions | None = None
         if self._settings.kind == "semantic":
             encoder = service.ranker.encoder or _default_encoder()
             self._similar = stores.questions(encoder, self._settings)
+
+    def hold(self) -> None:
+        """This service is served from now on: its bounds hold."""
+        self._stores.hold(self._settings, self._similar)
 
     async def look(self, request: ChatRequest, client: Client, headers: Mapping[bytes, bytes]) -> Looked:
         """Whether there is an answer to a request.

@@ -34,13 +34,12 @@ class CacheStores:
             "herdwise_cache_bytes", "What they take, roughly.", (), lambda: {(): self._memory.n_bytes}
         )
 
-    def store(self, settings: CacheSettings) -> Store:
-        """Where answers are kept by these settings.
+    def store(self) -> Store:
+        """Where answers are kept.
 
         Raises:
             MissingExtraError, ConfigError: when Redis cannot be used.
         """
-        self._memory.limit(settings.max_entries, settings.max_bytes)
         if self._url is None:
             return self._memory
         if self._redis is None:
@@ -50,16 +49,22 @@ class CacheStores:
         return self._redis
 
     def questions(self, encoder: Encoder, settings: CacheSettings) -> SimilarQuestions:
-        """The index of questions by this encoder; another encoder begins a new one.
-
-        It is bounded as the answers are, wherever those are kept.
-        """
-        bounds = settings.max_entries, settings.max_bytes
+        """The index of questions by this encoder; another encoder begins a new one. Nothing holds yet."""
         if self.similar is None or self.similar.encoder is not encoder:
-            self.similar = SimilarQuestions(encoder, *bounds)
-        else:
-            self.similar.limit(*bounds)
+            return SimilarQuestions(encoder, settings.max_entries, settings.max_bytes)
         return self.similar
+
+    def hold(self, settings: CacheSettings, similar: SimilarQuestions | None) -> None:
+        """From now on these settings hold; questions are bounded as the answers are, wherever those are kept.
+
+        Args:
+            settings: of the service that is served.
+            similar: its questions; None = it looks for none, and those of before are kept.
+        """
+        self._memory.limit(settings.max_entries, settings.max_bytes)
+        if similar is not None:
+            self.similar = similar
+            similar.limit(settings.max_entries, settings.max_bytes)
 
     async def clear(self) -> None:
         """Forget everything."""

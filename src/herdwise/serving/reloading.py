@@ -29,6 +29,8 @@ Rebuild = Callable[[Service], Service]
 _CLEAR_AFTER_S = 1.0
 #: How long requests may take to end once they have been cancelled.
 _END_S = 2.0
+#: Pause before the ledger is told again of a new herd that it could not take.
+_NOTE_AGAIN_S = 5.0
 #: Settings that hold until the process ends: key of the config -> field of Settings.
 _FIXED = {
     "server.host": "host",
@@ -49,6 +51,7 @@ class Generation:
         service: what is served.
         dispatcher: carries its requests out.
         serve: answers a request.
+        hold: has what it shares with others go by its settings.
         n_open: requests that it is answering.
         watching: probes its backends.
     """
@@ -56,6 +59,7 @@ class Generation:
     service: Service
     dispatcher: Dispatcher
     serve: ASGIApp
+    hold: Callable[[], None]
     n_open: int = 0
     watching: asyncio.Task[None] | None = None
 
@@ -71,7 +75,7 @@ class Reloading:
         service: the first.
         admission: whose keys change with the config.
         metrics: counts reloads.
-        assemble: what serves a service.
+        assemble: what serves a service, and what makes its settings hold; before that nothing has changed.
         rebuild: reads the config anew; None = nothing can be reloaded.
         on_settings: told of the new settings before they hold, such as how to log.
     """
@@ -81,7 +85,7 @@ class Reloading:
         service: Service,
         admission: Admission,
         metrics: Metrics,
-        assemble: Callable[[Service, Dispatcher], ASGIApp],
+        assemble: Callable[[Service, Dispatcher], tuple[ASGIApp, Callable[[], None]]],
         *,
         rebuild: Rebuild | None = None,
         on_settings: Callable[[Settings], None] | None = None,
@@ -89,13 +93,15 @@ class Reloading:
         self._admission, self._metrics, self._assemble = admission, metrics, assemble
         self._rebuild, self._on_settings = rebuild, on_settings
         dispatcher = Dispatcher(service)
-        self.current = Generation(service, dispatcher, assemble(service, dispatcher))
+        self.current = Generation(service, dispatcher, *assemble(service, dispatcher))
+        self.current.hold()
         self.draining = False
         self._retired: list[Generation] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
         self._prepared: tuple[Generation, list[str]] | None = None
         self._all_ended: asyncio.Event | None = None
+        self._noting: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, by what holds when it comes."""
@@ -127,6 +133,7 @@ class Reloading:
 
     async def stop(self) -> None:
         """Close all backends."""
+        await end(self._noting)
         self.abandon()
         for generation in (*self._retired, self.current):
             self._retire(generation)
@@ -187,6 +194,8 @@ class Reloading:
         self._admission.change(service.settings.api_keys, service.settings.admin_key)
         self.current = generation
         generation.dispatcher.widen()
+        generation.hold()
+        self._note(service)
         self._retired.append(before)
         if before.watching is not None:
             before.watching.cancel()
@@ -211,9 +220,7 @@ class Reloading:
         built = await asyncio.to_thread(rebuild, before.service)
         service, needs_restart = carried(built, before.service)
         dispatcher = Dispatcher(service, before.dispatcher)
-        generation = Generation(service, dispatcher, self._assemble(service, dispatcher))
-        if service.ledger is not None:
-            await asyncio.to_thread(service.ledger.note, service.ranker.herd)
+        generation = Generation(service, dispatcher, *self._assemble(service, dispatcher))
         if self.draining:
             self._retire(generation)
             self._check_staying()
@@ -222,6 +229,23 @@ class Reloading:
     def _check_staying(self) -> None:
         if self.draining:
             raise RequestError("the endpoint is about to end.", status=503, code="draining")
+
+    def _note(self, service: Service) -> None:
+        """Have the ledger know the herd that is served from now on, as soon as it can be written."""
+
+        async def note(before: asyncio.Task[None] | None) -> None:
+            if before is not None:  # what was known before is not to be noted last
+                await asyncio.wait({before})
+            while service is self.current.service and service.ledger is not None:
+                try:
+                    await asyncio.to_thread(service.ledger.note, service.ranker.herd)
+                except HerdwiseError as error:
+                    logger.warning("the herd is not noted in the ledger yet: %s", error)
+                    await asyncio.sleep(_NOTE_AGAIN_S)
+                else:
+                    return
+
+        self._noting = asyncio.create_task(note(self._noting))
 
     def _watch(self, generation: Generation) -> None:
         watching = generation.dispatcher.health.watch(generation.service.backends)
