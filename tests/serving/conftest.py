@@ -141,9 +141,9 @@ async def endpoint(
     """``await endpoint(**options)`` serves a herd, each candidate an upstream of its own.
 
     Options: ``candidates``, ``policies``, ``goals``, ``ledger`` (False = none), ``ledger_url`` (instead of
-    an SQLite file), ``reach`` (candidate -> base URL instead of an upstream), ``timeouts``, ``backends``
-    (instead of HTTP), ``ranker`` (instead of a declared one) and those of Settings. Nothing is retried
-    unless ``retry`` says so.
+    an SQLite file), ``reach`` (candidate -> base URL instead of an upstream), ``timeouts`` (of all, or
+    candidate -> its own), ``backends`` (instead of HTTP), ``ranker`` (instead of a declared one) and those
+    of Settings. Nothing is retried unless ``retry`` says so.
     """
     async with AsyncExitStack() as stack:
 
@@ -154,7 +154,7 @@ async def endpoint(
             ledger: bool = True,
             ledger_url: str | None = None,
             reach: Mapping[str, str] | None = None,
-            timeouts: Timeouts | None = None,
+            timeouts: Timeouts | Mapping[str, Timeouts] | None = None,
             backends: Mapping[str, Any] | None = None,
             goals: Any = None,
             ranker: Any = None,
@@ -171,7 +171,8 @@ async def endpoint(
                 if url is None:
                     upstreams[name] = await faulty_upstream(models=(f"up-{name}",))
                     url = upstreams[name].base_url
-                made[name] = OpenAICompatible(name, url, f"up-{name}", client=client, timeouts=timeouts)
+                limits = timeouts.get(name) if isinstance(timeouts, Mapping) else timeouts
+                made[name] = OpenAICompatible(name, url, f"up-{name}", client=client, timeouts=limits)
             path = tmp_path / "ledger.db"
             more = {} if goals is None else {"goals": goals}
             service = Service(

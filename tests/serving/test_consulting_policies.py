@@ -108,19 +108,16 @@ async def test_the_merged_answer_streams_as_it_comes(herd: Any) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("stream", [False, True])
 async def test_no_fault_of_ballots_or_merger_sinks_a_request(herd: Any, fault: str, stream: bool) -> None:
-    up = await herd(judge="It is blue, so (B).", cid="The answer is (C).", timeouts=SHORT)
-    up.upstreams["ann"].behave(fault)
-    reply = await up.chat(QUESTION, model="auto/merge", stream=stream)
-    assert "(B)" in text_of(reply, stream=stream), "another answered in its place"
-    up.upstreams["ann"].behave("ok")
-    up.upstreams["judge"].behave(fault)
-    reply = await up.chat(QUESTION, model="auto/merge", stream=stream)
-    assert "(B)" in text_of(reply, stream=stream)
+    for name in ("ann", "judge"):
+        up = await herd(judge="It is blue, so (B).", cid="The answer is (C).", timeouts={name: SHORT})
+        up.upstreams[name].behave(fault)
+        reply = await up.chat(QUESTION, model="auto/merge", stream=stream)
+        assert "(B)" in text_of(reply, stream=stream), "another answered in its place"
 
 
 @pytest.mark.parametrize("fault", ["reset_mid_stream", "hang_mid_stream", "error_event"])
 async def test_a_merged_answer_that_breaks_off_is_ended_by_another(herd: Any, fault: str) -> None:
-    up = await herd(judge="It is surely blue.", ben="The answer is (C).", timeouts=SHORT)
+    up = await herd(judge="It is surely blue.", ben="The answer is (C).", timeouts={"judge": SHORT})
     up.upstreams["judge"].behave(fault, after=2)
     up.upstreams["ann"].answer = in_turn("The answer is (B).", "blue, of course.")
     reply = await up.chat(QUESTION, model="auto/merge", stream=True)
@@ -182,7 +179,7 @@ async def test_samples_that_can_change_nothing_are_closed_at_the_upstream(herd: 
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_faulty_samples_leave_the_others_and_a_dead_candidate_the_next(herd: Any, fault: str) -> None:
-    up = await herd(timeouts=SHORT)
+    up = await herd(timeouts={"ann": SHORT})
     up.upstreams["ann"].behave([fault, fault, "ok"])
     assert "(B)" in text_of(await up.chat(QUESTION, model="auto/self_consistency"), stream=False)
     up.upstreams["ann"].behave(fault)
