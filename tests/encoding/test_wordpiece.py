@@ -78,3 +78,34 @@ def test_words_that_nobody_names_again_do_not_fill_the_memory_or_keep_others_out
         pieces.rows(str(10_000_000 + number))
     assert sys.getallocatedblocks() - before < 5 * 4_096  # a word's text, its pieces, what holds them
     assert pieces._pieces("electroencephalography") is pieces._pieces("electroencephalography")
+
+
+def test_words_between_spaces_and_words_found_one_by_one_have_the_same_pieces(shipped: list[str]) -> None:
+    pieces = WordPiece(shipped)
+    texts = [
+        "Which enzyme, found in E. coli, cuts DNA?",
+        "Question 123456789: the ##ing of [unused] words... and _that_ `x86_64`!",
+        "a##b ## ... .... #hash 3.14159 1e-9 \x1c\x1d\x0b tab\tline\n",
+        "supercalifragilistic " * 3 + "x" * 101 + " " + "9" * 100 + " the",
+        "",
+        "   ",
+    ]
+    known = {piece: row for row, piece in enumerate(shipped)}
+    for text in texts:
+        each = [row for word in WordPiece.words(text) for row in longest_first(word, known)]
+        assert pieces.rows(text) == each
+
+
+def longest_first(word: str, known: dict[str, int]) -> list[int]:
+    """The plain way: of every place the longest piece."""
+    found: list[int] = []
+    if len(word) > 100:
+        return found
+    while word and word != "##":
+        sizes = (size for size in range(len(word), 0, -1) if word[:size] in known)
+        size = next(sizes, 0)
+        if size <= 2 * word.startswith("##"):
+            return []
+        found.append(known[word[:size]])
+        word = f"##{word[size:]}"
+    return found

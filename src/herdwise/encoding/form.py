@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from operator import mul, sub
 
 import numpy as np
 
@@ -74,7 +75,7 @@ _SPREAD = np.array(
     ],
     dtype=np.float32,
 )
-_SCALES = (_TYPICAL.tolist(), _SPREAD.tolist())
+_TYPICAL_VALUES, _PER_SPREAD = _TYPICAL.tolist(), (1.0 / _SPREAD.astype(np.float64)).tolist()
 
 
 def form_features(texts: Sequence[str]) -> np.ndarray:
@@ -88,13 +89,11 @@ def form_features(texts: Sequence[str]) -> np.ndarray:
     return features
 
 
-def form_features_one(text: str) -> list[float]:
-    """The same of one text, ``N_SIGNALS`` numbers; so few are counted faster without arrays."""
-    told = [
-        (value - typical) / spread for value, typical, spread in zip(_signals(text), *_SCALES, strict=True)
-    ]
-    length = max(math.hypot(*told), 1e-6)
-    return [value / length for value in told]
+def form_features_one(text: str, length: float = 1.0) -> list[float]:
+    """The same of one text, ``N_SIGNALS`` numbers of any length; so few are counted faster without arrays."""
+    told = list(map(mul, map(sub, _signals(text), _TYPICAL_VALUES), _PER_SPREAD))
+    factor = length / max(math.hypot(*told), 1e-6)
+    return [value * factor for value in told]
 
 
 def _signals(text: str) -> list[float]:

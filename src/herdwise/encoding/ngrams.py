@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,11 @@ import numpy as np
 _STEP = np.uint32(0x9E3779B1)
 _MIX = np.uint32(0x85EBCA6B)
 _HALF = np.uint32(15)
+#: The same as arrays, which are multiplied by sooner.
+_STEP_0D, _MIX_0D, _HALF_0D = np.array(_STEP), np.array(_MIX), np.array(_HALF)
+_POINT = np.dtype("<u4")
+#: The number of buckets at which sign and bucket together are a byte, and where it stands.
+_BYTE_BUCKETS, _HIGHEST = 128, slice(3 if sys.byteorder == "little" else 0, None, 4)
 
 
 def hashed_ngrams(texts: Sequence[str], n_buckets: int, *, smallest: int = 2, largest: int = 4) -> np.ndarray:
@@ -59,23 +65,30 @@ def hashed_ngrams(texts: Sequence[str], n_buckets: int, *, smallest: int = 2, la
     return signed
 
 
-def hashed_ngrams_one(text: str, n_buckets: int, *, smallest: int = 2, largest: int = 4) -> np.ndarray:
-    """The same of one text, ``(n_buckets,)``, without what only many need; the serving path."""
-    points = np.frombuffer(f" {text} ".encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    hashes = []
-    h = points
-    for size in range(2, largest + 1):
-        h = h[:-1] * _STEP
-        h += points[size - 1 :]
-        if size >= smallest:
-            hashes.append(h)
-    mixed = np.concatenate(hashes)
-    mixed ^= mixed >> _HALF
-    mixed *= _MIX
-    mixed >>= np.uint32(32 - n_buckets.bit_length())
-    counts = np.bincount(mixed, minlength=2 * n_buckets)
+def hashed_ngrams_one(
+    text: str, n_buckets: int, *, smallest: int = 2, largest: int = 4, length: float = 1.0
+) -> np.ndarray:
+    """The same of one text, ``(n_buckets,)`` of any length, without what only many need; the serving path."""
+    points = np.frombuffer(f" {text} ".encode("utf-32-le", "surrogatepass"), dtype=_POINT)
+    n = len(points)
+    sizes = [max(n - size + 1, 0) for size in range(2, largest + 1)]
+    hashes = np.empty(sum(sizes), dtype=np.uint32)
+    h, end, skipped = points, 0, sum(sizes[: smallest - 2])
+    for size, count in enumerate(sizes, 2):
+        start, end = end, end + count
+        begun, h = h, hashes[start:end]
+        np.multiply(begun[:count], _STEP_0D, h)
+        np.add(h, points[size - 1 :], h)
+    mixed = hashes[skipped:]
+    mixed ^= mixed >> _HALF_0D
+    np.multiply(mixed, _MIX_0D, mixed)
+    if n_buckets == _BYTE_BUCKETS:  # sign and bucket are the highest byte
+        counts = np.bincount(mixed.view(np.uint8)[_HIGHEST], minlength=2 * n_buckets)
+    else:
+        mixed >>= np.uint32(32 - n_buckets.bit_length())
+        counts = np.bincount(mixed, minlength=2 * n_buckets)
     signed: np.ndarray = (counts[:n_buckets] - counts[n_buckets:]).astype(np.float32)
-    length = math.sqrt(signed @ signed)
-    if length > 0:
-        signed /= np.float32(length)
+    found = math.sqrt(signed.dot(signed))
+    if found > 0:
+        signed *= np.float32(length / found)
     return signed

@@ -116,14 +116,14 @@ class StaticEncoder(Encoder):
         tools = form + (N_SIGNALS if self.form_weight else 0)
         vector = np.zeros(tools + (N_TOOL_SIGNALS if self.tool_weight else 0), dtype=np.float32)
         semantic = table.sum(text)
-        length = math.sqrt(semantic @ semantic)
+        length = math.sqrt(semantic.dot(semantic))
         if length > 0:
-            np.multiply(semantic, self._semantic_length / length, out=vector[:lexical])
+            semantic *= np.float32(self._semantic_length / length)
+            vector[:lexical] = semantic
         if self.ngram_weight:
-            letters = hashed_ngrams_one(text.lower(), N_BUCKETS)
-            np.multiply(letters, self._lexical_length, out=vector[lexical:form])
+            vector[lexical:form] = hashed_ngrams_one(text.lower(), N_BUCKETS, length=self._lexical_length)
         if self.form_weight:
-            vector[form:tools] = [self._form_length * value for value in form_features_one(text)]
+            vector[form:tools] = form_features_one(text, self._form_length)
         return vector
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -225,7 +225,8 @@ class _Table(NamedTuple):
         return total
 
     def _sum(self, rows: np.ndarray) -> np.ndarray:
-        summed: np.ndarray = self.row_scale.take(rows) @ self.codes.take(rows, axis=0).astype(np.float32)
+        codes = self.codes.take(rows, axis=0).astype(np.float32)
+        summed: np.ndarray = self.row_scale.take(rows).dot(codes)
         return summed
 
 

@@ -39,19 +39,46 @@ class WordPiece:
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self._rows = {piece: row for row, piece in enumerate(vocabulary)}
         self._cut: dict[str, tuple[int, ...]] = {}
+        # What between spaces could be taken for one word, and is none: pieces inside words, "...".
+        self._no_words = {p[:2] if p.startswith("##") else p for p in vocabulary if _no_word(p)}
+        # By their first two characters, how long pieces are at most: longer ones need not be looked for.
+        self._longest: dict[str, int] = {}
+        for piece in vocabulary:
+            prefix = 2 if piece.startswith("##") else 0
+            begin, size = piece[: prefix + 2], len(piece) - prefix
+            self._longest[begin] = max(size, self._longest.get(begin, 1))
 
     def rows(self, text: str) -> list[int]:
         """Rows of the pieces of ``text``, in reading order; a word without pieces gives none."""
-        words = self.words(text)
-        found = list(map(self._rows.get, words))
-        if None not in found:
+        if not text.isascii():
+            return self._each(self.words(text))
+        lower = text.lower()
+        for piece in self._no_words:
+            if piece in lower:
+                return self._each(self.words(text))
+        # Most words stand between spaces, which are found sooner than words are.
+        parts = lower.split()
+        found = list(map(self._rows.get, parts))
+        holes = [at for at, row in enumerate(found) if row is None]
+        if not holes:
             return found  # type: ignore[return-value]  # just checked
         rows: list[int] = []
-        for word, row in zip(words, found, strict=True):
+        start = 0
+        for at in holes:  # few; what is between them is taken over together
+            rows += found[start:at]  # type: ignore[arg-type]  # there is no None among them
+            part, start = parts[at], at + 1
+            rows += self._pieces(part) if part.isalnum() else self._each(_ASCII_WORDS.findall(part))
+        rows += found[start:]  # type: ignore[arg-type]
+        return rows
+
+    def _each(self, words: Sequence[str]) -> list[int]:
+        rows: list[int] = []
+        for word in words:
+            row = self._rows.get(word)
             if row is not None:
                 rows.append(row)
             else:
-                rows.extend(self._pieces(word))
+                rows += self._pieces(word)
         return rows
 
     @staticmethod
@@ -75,10 +102,12 @@ class WordPiece:
 
     def _longest_first(self, word: str) -> tuple[int, ...]:
         rows: list[int] = []
-        start, prefix = 0, ""
-        while start < len(word):
-            for end in range(len(word), start, -1):
-                row = self._rows.get(prefix + word[start:end])
+        start, prefix, size, known = 0, "", len(word), self._rows
+        while start < size:
+            rest = prefix + word[start:]
+            most = self._longest.get(rest[: len(prefix) + 2], 1)
+            for end in range(min(size, start + most), start, -1):
+                row = known.get(rest[: len(prefix) + end - start])
                 if row is not None:
                     rows.append(row)
                     start, prefix = end, "##"
@@ -86,6 +115,10 @@ class WordPiece:
             else:
                 return ()
         return tuple(rows)
+
+
+def _no_word(piece: str) -> bool:
+    return len(piece) > 1 and piece.isascii() and not piece.isalnum()
 
 
 @cache
