@@ -66,6 +66,74 @@ async def test_what_the_encoder_cannot_do_is_refused_by_name(learned: Any, body:
     assert reply.error["param"] == param
 
 
+async def test_an_embedding_is_a_decision_without_text_or_vector_that_is_no_outcome(
+    learned: Any, tmp_path: Path
+) -> None:
+    from herdwise.serving.ledger_export import export_ledger
+    from herdwise.serving.ledger_summary import summarise_ledger
+
+    price = learned.service.ranker.herd["alpha"].price
+    for model, asks in (("alpha", 1), (ENCODER_MODEL, 0)):
+        reply = await learned.send("POST", "/v1/embeddings", {"model": model, "input": TEXTS})
+        told = await learned.decision(reply)
+        assert (told["policy"], told["model"], told["status"]) == ("embeddings", model, "answered")
+        assert (told["text"], len(told["asks"]), told["attempts"]) == (None, asks, asks)
+        assert reply.headers["x-herdwise-attempts"] == str(asks)
+    learned.upstreams["alpha"].behave("server_error", everywhere=True)
+    failed = await learned.send("POST", "/v1/embeddings", {"model": "alpha", "input": TEXTS})
+    told = await learned.decision(failed)
+    assert (failed.status, told["status"], told["asks"][0]["error_status"]) == (502, "failed", 500)
+    learned.upstreams["alpha"].behave("ok")
+    reply = await learned.send("POST", "/v1/embeddings", {"model": "alpha", "input": TEXTS})
+    ask = (await learned.decision(reply))["asks"][0]
+    assert (ask["candidate"], ask["input_tokens"], ask["output_tokens"]) == ("alpha", 8, 0)
+    assert ask["cost_usd"] == price.cost_usd(8, 0)
+    assert reply.headers["x-herdwise-candidate"] == "alpha"
+    metrics = (await learned.send("GET", "/metrics")).raw.decode()
+    assert 'herdwise_requests_total{api="/v1/embeddings",policy="embeddings",status="200"} 3' in metrics
+    chat = await learned.chat("a question")
+    assert chat.status == 200
+    learned.service.ledger.close()
+    url = f"sqlite:///{learned.ledger_path}"
+    found = summarise_ledger(url)
+    assert (found.embeddings, sum(found.decisions.values())) == (4, 5)
+    done = export_ledger(url, tmp_path / "out")
+    assert (done.queries, done.outcomes, done.without_text, done.without_answer) == (1, 1, 0, 0)
+
+
+async def test_a_key_with_a_budget_pays_for_embeddings_to_the_last_billionth(endpoint: Any) -> None:
+    e = await endpoint(admin_key="admin")
+    admin = {"authorization": "Bearer admin"}
+    price = e.service.ranker.herd["small"].price
+    terms = {"budgets": [{"usd": price.cost_usd(20, 0), "period": "ever"}], "candidates": ["small"]}
+    made = (await e.send("POST", "/admin/v1/keys", {"name": "k", "terms": terms}, admin)).json
+    key = {"authorization": f"Bearer {made['key']}"}
+
+    async def embed(model: str = "small", text: str = "short") -> Any:
+        return await e.send("POST", "/v1/embeddings", {"model": model, "input": [text, "two words"]}, key)
+
+    assert (await embed("large")).error["code"] == "candidate_not_allowed"
+    charged = 0.0
+    for _ in range(2):
+        reply = await embed()
+        path = f"/v1/decisions/{reply.headers['x-herdwise-decision-id']}"
+        charged += (await e.send("GET", path, headers=key)).json["charged_usd"]
+    # Nobody states what a failed one cost: what was predicted of it counts.
+    e.upstreams["small"].behave("truncated_json", everywhere=True)
+    reply = await embed(text="x" * 7)
+    assert reply.status == 502
+    path = f"/v1/decisions/{reply.headers['x-herdwise-decision-id']}"
+    lost = (await e.send("GET", path, headers=key)).json["charged_usd"]
+    assert lost == pytest.approx(price.cost_usd(4, 0), abs=1e-12)
+    told = (await e.send("GET", f"/admin/v1/keys/{made['key_id']}", headers=admin)).json
+    spent_usd = told["spending"][0]["spent_usd"]
+    assert spent_usd == pytest.approx(charged + lost, abs=1e-12)
+    assert charged == pytest.approx(price.cost_usd(2 * 3, 0), abs=1e-12)
+    refused = await embed(text="x" * 400)
+    assert (refused.status, refused.error["code"]) == (429, "insufficient_quota")
+    assert "x-herdwise-decision-id" not in refused.headers
+
+
 async def test_auto_is_not_routed_as_vectors_of_different_models_do_not_compare(endpoint: Any) -> None:
     e = await endpoint()
     for model in ("auto", ENCODER_MODEL, "nobody"):

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -168,16 +169,25 @@ async def test_an_upstream_without_end_and_a_client_that_takes_nothing_do_not_ho
     faulty_upstream: Any, tmp_path: Path
 ) -> None:
     up = await faulty_upstream(models=("a",))
-    up.behave("hang_mid_stream")
+    up.behave("hang_before_headers", everywhere=True)
     ledger = tmp_path / "ledger.db"
     with served(tmp_path, up, ledger={"url": f"sqlite:///{ledger}"}) as (process, url):
         port = int(url.rpartition(":")[2])
-        sent = json.dumps(body(stream=True)).encode()
-        head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {CLIENT}\r\n"
-            f"content-length: {len(sent)}\r\n\r\n"
-        )
-        with socket.create_connection(("127.0.0.1", port)) as client:
-            client.sendall(head.encode() + sent)
-            await up.until(lambda: len(up.bodies) == 1)
+        asked = {"chat/completions": body(stream=True), "embeddings": {"model": "a", "input": "x"}}
+        with contextlib.ExitStack() as clients:
+            for path, told in asked.items():
+                sent = json.dumps(told).encode()
+                head = (
+                    f"POST /v1/{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {CLIENT}\r\n"
+                    f"content-length: {len(sent)}\r\n\r\n"
+                )
+                client = clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+                client.sendall(head.encode() + sent)
+            await up.until(
+                lambda: {r.path.rpartition("/")[2] for r in up.requests} >= {"completions", "embeddings"}
+            )
             assert await ended(process) == 0, (tmp_path / "log").read_text()
+    with sqlite3.connect(ledger) as connection:
+        rows = connection.execute("select policy, status from decisions").fetchall()
+    connection.close()
+    assert sorted(rows) == [("embeddings", "cancelled"), ("single", "cancelled")]

@@ -98,10 +98,10 @@ def register(app: typer.Typer) -> None:
             return "-" if at is None else dt.datetime.fromtimestamp(at, dt.UTC).isoformat(" ", "seconds")
 
         told = ", ".join(f"{n:,} {status}" for status, n in sorted(found.decisions.items())) or "no decisions"
-        cached = f" ({found.cached:,} by the cache)" if found.cached else ""
-        console.show(
-            f"{told}{cached}; {found.feedback:,} feedback; {day(found.first_at)} to {day(found.last_at)}"
-        )
+        kinds = (("by the cache", found.cached), ("embeddings", found.embeddings))
+        if of_them := ", ".join(f"{n:,} {what}" for what, n in kinds if n):
+            told += f" ({of_them})"
+        console.show(f"{told}; {found.feedback:,} feedback; {day(found.first_at)} to {day(found.last_at)}")
         console.table(
             "",
             ["candidate", "asks", "answered", "graded", "quality %", "known cost $", "unknown", "latency s"],

@@ -4,38 +4,181 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
+import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
-from herdwise.core.errors import BackendError, RequestError
+from herdwise.core.completion import Usage
+from herdwise.core.decision import Goals
+from herdwise.core.errors import BackendError, RequestError, TimeoutError_
+from herdwise.core.query import CHARS_PER_TOKEN, Query
 from herdwise.encoding.base import Encoder
+from herdwise.serving.admission import Admission, Client
+from herdwise.serving.course import Course, LiveAsk, decision_ids
+from herdwise.serving.direct import direct_situation
+from herdwise.serving.dispatch import Dispatcher
+from herdwise.serving.exchange import ENDING
+from herdwise.serving.metrics import Metrics
+from herdwise.serving.records import EMBEDDINGS
 from herdwise.serving.service import Service
+from herdwise.serving.terms import Expected, Pass, check_terms
 from herdwise.serving.wire.errors import WireError, from_failures
 
+PATH = "/v1/embeddings"
 #: The name by which the router's encoder is asked.
 ENCODER_MODEL = "herdwise-encoder"
 #: Most texts in one request, as OpenAI has it.
 _MOST_TEXTS = 2048
 
 
-async def embed(body: Mapping[str, Any], service: Service) -> dict[str, Any] | WireError:
-    """The answer to a request, in OpenAI's shape; nothing is routed, as models' vectors do not compare.
+class Embeddings:
+    """Has embeddings made, charged and recorded as decisions.
 
-    Raises:
-        RequestError: naming the field at fault.
+    Nothing is routed, as models' vectors do not compare. Failures say nothing of a candidate's health: many
+    that chat well cannot embed.
+
+    Args:
+        service, dispatcher, admission: who answers, whose open decisions these are, and who is charged.
+        metrics: counts them.
     """
-    model = body.get("model")
-    if model == ENCODER_MODEL and service.ranker.encoder is not None:
-        return await _by_encoder(body, service.ranker.encoder)
-    if not isinstance(model, str) or model not in service.ranker.herd:
-        raise _unknown(model, service)
-    try:
-        told = await service.backends[model].embed({k: v for k, v in body.items() if k != "herdwise"})
-    except BackendError as error:
-        return from_failures([error], reason="the request named this candidate", timed_out=False)
-    return {**told, "model": model}
+
+    def __init__(
+        self, service: Service, dispatcher: Dispatcher, admission: Admission, metrics: Metrics
+    ) -> None:
+        self._service, self._dispatcher = service, dispatcher
+        self._admission, self._metrics = admission, metrics
+        self._ids = decision_ids()
+
+    async def answer(
+        self, body: Mapping[str, Any], client: Client
+    ) -> tuple[dict[str, Any] | WireError, dict[str, str]]:
+        """The answer to a request, in OpenAI's shape, or an error; and headers of its decision.
+
+        Raises:
+            RequestError: naming the field at fault, or the limit of the key; nobody was asked.
+        """
+        started_at, model, ranker = time.perf_counter(), body.get("model"), self._service.ranker
+        admitted = await self._admission.begin(client)
+        by_encoder = model == ENCODER_MODEL and ranker.encoder is not None
+        if not isinstance(model, str) or not (by_encoder or model in ranker.herd):
+            raise _unknown(model, self._service)
+        if admitted is not None and not by_encoder:
+            check_terms(admitted.key, "direct", model)
+        herd = ranker.herd
+        query = Query("", chars=_chars(body.get("input")))
+        course = Course(
+            id=next(self._ids),
+            # Where the encoder answers nobody is asked, whoever stands here.
+            situation=direct_situation(herd, query, Goals(), herd.names[0] if by_encoder else model),
+            policy=EMBEDDINGS,
+            model=model,
+            body={k: v for k, v in body.items() if k != "herdwise"},
+            stream=False,
+            goals={},
+            origin="none",
+            started_at=started_at,
+            key_id=None if client.key is None else client.key.key_id,
+        )
+        if admitted is not None:
+            course.created_at = admitted.at  # the meter's period is the ledger's
+        if by_encoder and ranker.encoder is not None:
+            vectors = await _by_encoder(body, ranker.encoder)
+            course.finish("answered", "by the router's encoder")
+            self._record(course, 200)
+            return vectors, _headers(course)
+        if admitted is not None:
+            await self._admission.reserve(admitted, _expected(course, model))
+        return await self._ask(course, model, admitted), _headers(course)
+
+    async def _ask(self, course: Course, name: str, admitted: Pass | None) -> dict[str, Any] | WireError:
+        ask = LiveAsk(0, course.situation.herd.index(name), name, course.body)
+        course.asks.append(ask)
+        self._dispatcher.open[course.id] = course
+        told: dict[str, Any] | WireError = ENDING
+        limit_s = self._service.settings.request_timeout_s
+        try:
+            ask.begin()
+            async with asyncio.timeout(limit_s):
+                answer = await self._service.backends[name].embed(course.body)
+        except asyncio.CancelledError:
+            ask.end("cancelled")
+            course.finish("cancelled", "the endpoint ended before the answer did")
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+        except (BackendError, TimeoutError) as error:
+            if isinstance(error, TimeoutError):
+                error = TimeoutError_(f"candidate {name!r} took more than {limit_s:g} s.", candidate=name)
+            ask.end("failed", error)
+            course.finish("failed", "the candidate that the request named failed")
+            reason = "the request named this candidate"
+            told = from_failures([error], reason=reason, timed_out=False)
+        except BaseException:
+            ask.end("failed", BackendError("internal error", candidate=name))
+            course.finish("failed", "internal error")
+            raise
+        else:
+            ask.usage = _usage(answer)
+            ask.end("answered")
+            course.finish("answered", "the request named this candidate", ask)
+            told = {**answer, "model": name}
+        finally:
+            course.waited_s = ask.latency_s or 0.0
+            del self._dispatcher.open[course.id]
+            self._record(course, told.status if isinstance(told, WireError) else 200)
+            if admitted is not None:
+                await self._admission.settle(admitted, course)
+        return told
+
+    def _record(self, course: Course, status: int) -> None:
+        """Before the answer is sent, so that the decision can be asked for at once. No text, no vector."""
+        course.http_status = status
+        self._metrics.ended(PATH, course, status)
+        if self._service.ledger is not None:
+            self._service.ledger.record(course.record(store_texts=False))
+
+
+def _expected(course: Course, name: str) -> Expected:
+    query = course.situation.query
+    cost_usd = course.situation.herd[course.situation.herd.index(name)].price.cost_usd(query.input_tokens, 0)
+    usd = math.nan if cost_usd is None else cost_usd
+    return Expected(usd, usd, math.ceil(query.input_tokens))
+
+
+def _chars(given: Any) -> int:
+    """How long the input is; a token's number counts as a token's length."""
+    if isinstance(given, str):
+        return len(given)
+    if isinstance(given, list):
+        return sum(_chars(one) for one in given)
+    return round(CHARS_PER_TOKEN)
+
+
+def _usage(answer: Mapping[str, Any]) -> Usage:
+    """As the upstream stated it. Vectors are no tokens that anybody charges for."""
+    stated = answer.get("usage")
+    tokens = stated.get("prompt_tokens") if isinstance(stated, Mapping) else None
+    known = isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0
+    return Usage(tokens if known else None, 0)
+
+
+def _headers(course: Course) -> dict[str, str]:
+    cost_usd = course.cost_usd()
+    headers = {
+        "x-herdwise-decision-id": course.id,
+        "x-herdwise-policy": course.policy,
+        "x-herdwise-attempts": str(course.calls),
+        "x-herdwise-overhead-ms": f"{course.overhead_s() * 1000:.3f}",
+        "x-herdwise-cost-usd": "unknown" if cost_usd is None else f"{cost_usd:.10g}",
+    }
+    if course.returned is not None:
+        name = course.returned.candidate
+        headers["x-herdwise-candidate"] = name if name.isascii() else quote(name)
+    return headers
 
 
 async def _by_encoder(body: Mapping[str, Any], encoder: Encoder) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from herdwise.serving.access import read_body
 from herdwise.serving.admission import Admission, Client
 from herdwise.serving.company import Company
 from herdwise.serving.dispatch import Dispatcher
-from herdwise.serving.embeddings import ENCODER_MODEL, embed
+from herdwise.serving.embeddings import ENCODER_MODEL, PATH, Embeddings
 from herdwise.serving.keyring import Terms
 from herdwise.serving.ledger import Ledger
 from herdwise.serving.ledger_writer import unknown_decision
@@ -27,7 +27,6 @@ from herdwise.serving.metrics import CONTENT_TYPE, Metrics
 from herdwise.serving.openapi import document
 from herdwise.serving.records import FeedbackRecord
 from herdwise.serving.service import Service
-from herdwise.serving.terms import check_terms
 from herdwise.serving.wire.anthropic_messages import read_count
 from herdwise.serving.wire.anthropic_reply import error_body
 from herdwise.serving.wire.errors import WireError, from_exception, wire_error
@@ -69,6 +68,7 @@ class Endpoints:
         self._service, self._dispatcher, self._admission = service, dispatcher, admission
         self._metrics, self._company, self._draining = metrics, company, draining
         self._created = int(time.time())
+        self._embeddings = Embeddings(service, dispatcher, admission, metrics)
 
     def routes(self) -> list[Route]:
         """Their paths. Health needs no key: it tells nothing, and load balancers have none."""
@@ -78,7 +78,7 @@ class Endpoints:
             Route("/openapi.json", self.openapi, methods=["GET"]),
             Route("/metrics", self.metrics, methods=["GET"]),
             Route("/console/examples.json", self._keyed(self.examples), methods=["GET"]),
-            self._counted("/v1/embeddings", self._keyed(self.embeddings)),
+            self._counted(PATH, self._keyed(self.embeddings)),
             self._counted("/v1/messages/count_tokens", self._keyed(self.count_tokens)),
             Route("/v1/models", self._keyed(self.models), methods=["GET"]),
             Route("/v1/models/{name:path}", self._keyed(self.model), methods=["GET"]),
@@ -89,7 +89,8 @@ class Endpoints:
     def _counted(self, path: str, handler: _Handler) -> Route:
         async def counted(request: Request) -> Response:
             response = await handler(request)
-            self._metrics.undecided(path, response.status_code)
+            if "x-herdwise-decision-id" not in response.headers:
+                self._metrics.undecided(path, response.status_code)
             return response
 
         return Route(path, counted, methods=["POST"])
@@ -182,28 +183,12 @@ class Endpoints:
             raw = await self._body(request)
             if raw is None:
                 return Response(status_code=400)
-            body = json_object(raw)
-            await self._admit_embedding(request.state.client, body.get("model"))
-            told = await embed(body, self._service)
+            told, headers = await self._embeddings.answer(json_object(raw), request.state.client)
         finally:
             gate.leave()
-        if isinstance(told, WireError):
-            return error_response(told)
-        return _json(told)
-
-    async def _admit_embedding(self, client: Client, model: Any) -> None:
-        admitted = await self._admission.begin(client)
-        if admitted is None or model == ENCODER_MODEL:
-            return
-        check_terms(admitted.key, "direct", model if isinstance(model, str) else None)
-        if admitted.key.terms.budgets:
-            raise RequestError(
-                f"key {admitted.key.name!r} has a budget, and candidates' embeddings are not metered.",
-                status=403,
-                param="model",
-                code="not_metered",
-                remedy=f"Ask for {ENCODER_MODEL}, which costs nothing.",
-            )
+        response = error_response(told) if isinstance(told, WireError) else _json(told)
+        response.headers.update(headers)
+        return response
 
     async def count_tokens(self, request: Request) -> Response:
         """The estimate that routing goes by, in Anthropic's shape; also its errors."""

@@ -18,6 +18,7 @@ from herdwise.core.errors import ConfigError
 from herdwise.core.outcomes import LOGPROB_COLUMNS, OutcomeTable
 from herdwise.serving.ledger_engine import open_engine
 from herdwise.serving.ledger_tables import ASKS, CANDIDATES, DECISIONS, FEEDBACK
+from herdwise.serving.records import EMBEDDINGS
 
 #: The benchmark that served queries belong to.
 BENCHMARK = "served"
@@ -105,10 +106,10 @@ def is_export(path: str | os.PathLike[str]) -> bool:
     return source.is_file() and source.read_bytes() == _SOURCE.encode()
 
 
-#: What the cache answered was asked by another decision, which is among them.
+#: What the cache answered was asked by another decision, which is among them. Embeddings answer nothing.
 _DECISIONS = (
     select(DECISIONS.c.query_id, DECISIONS.c.text, DECISIONS.c.tools, DECISIONS.c.returned_ask)
-    .where(DECISIONS.c.cached_from.is_(None))
+    .where(DECISIONS.c.cached_from.is_(None), DECISIONS.c.policy != EMBEDDINGS)
     .order_by(DECISIONS.c.created_at, DECISIONS.c.query_id)
 )
 #: A failed or cancelled ask says nothing of quality: for an outcome folder it was not run.

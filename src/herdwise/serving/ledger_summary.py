@@ -8,6 +8,7 @@ from sqlalchemy import Connection, case, func, select
 
 from herdwise.serving.ledger_engine import open_engine
 from herdwise.serving.ledger_tables import ASKS, DECISIONS, FEEDBACK
+from herdwise.serving.records import EMBEDDINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class LedgerSummary:
     Args:
         decisions: status -> how many.
         cached: how many of them the cache answered.
+        embeddings: how many of them are embeddings.
         feedback: how many were given.
         first_at, last_at: Unix time of the first and the last decision.
         candidates: by name.
@@ -46,6 +48,7 @@ class LedgerSummary:
 
     decisions: dict[str, int]
     cached: int
+    embeddings: int
     feedback: int
     first_at: float | None
     last_at: float | None
@@ -92,9 +95,11 @@ def _summarise(connection: Connection) -> LedgerSummary:
         .order_by(ASKS.c.candidate)
     )
     cached = select(func.count()).select_from(DECISIONS).where(DECISIONS.c.cached_from.is_not(None))
+    embeddings = select(func.count()).select_from(DECISIONS).where(DECISIONS.c.policy == EMBEDDINGS)
     return LedgerSummary(
         decisions=counts,
         cached=int(connection.execute(cached).scalar_one()),
+        embeddings=int(connection.execute(embeddings).scalar_one()),
         feedback=int(connection.execute(select(func.count()).select_from(FEEDBACK)).scalar_one()),
         first_at=first_at,
         last_at=last_at,

@@ -121,6 +121,7 @@ def _operation(
     *ends: int,
     body: _Schema | None = None,
     chat: bool = False,
+    decided: bool = False,
     keyed: bool = True,
     admin: bool = False,
     param: str | None = None,
@@ -133,6 +134,7 @@ def _operation(
         ends: statuses of failures, besides those of all requests and of keys.
         body: what it takes.
         chat: whether it is one of the chat APIs: they stream, name their decision and read our headers.
+        decided: whether it names its decision, though it is none.
         keyed, admin: whether it takes a key, or the admin key.
         param: of its path.
     """
@@ -143,11 +145,13 @@ def _operation(
     told: dict[str, Any] = {"summary": summary}
     if chat:
         content["text/event-stream"] = {"schema": _EVENT}
+    if chat or decided:
         found["headers"] = {
             name: {"description": said, "schema": _TEXT} for name, said in DECISION_HEADERS.items()
         }
-        told["parameters"] = _OUR_HEADERS
         ends = (*ends, *OF_CHAT)
+    if chat:
+        told["parameters"] = _OUR_HEADERS
     if keyed or admin:
         ends = (*ends, 401)
     if not keyed:
@@ -203,8 +207,8 @@ _PATHS: dict[str, dict[str, Any]] = {
         "post": _operation(
             "Vectors, by a named candidate or herdwise-encoder.",
             "Embeddings",
-            *OF_CHAT,
             body=_EMBEDDING,
+            decided=True,
         )
     },
     "/v1/models": {"get": _operation("All names that `model` may have.", "Models")},

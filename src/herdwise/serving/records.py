@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+#: The policy of decisions that are embeddings: nothing is routed, and nothing can be learned from them.
+EMBEDDINGS = "embeddings"
+
 Status = Literal["open", "answered", "failed", "cancelled"]
 
 
@@ -66,7 +69,7 @@ class DecisionRecord:
         query_id: the decision's id.
         created_at: Unix time of the request, in seconds.
         model: as the client named it.
-        policy: who decided; "direct" when the client named a candidate.
+        policy: who decided; "direct" when the client named a candidate, "embeddings" for embeddings.
         origin: where predicted quality came from: router, declared, none; cache or similar where nothing was
             predicted because the cache had the answer, or that to a question alike.
         status: how it ended.
