@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -284,22 +285,33 @@ class Course:
             calls -= repeats
             if (most := situation.goals.max_calls) is not None:
                 situation = replace(situation, goals=situation.goals.replace(max_calls=most - repeats))
-        return replace(
-            situation,
+        return Situation(
+            query=situation.query,
+            herd=situation.herd,
+            estimates=situation.estimates,
+            goals=situation.goals,
+            admitted=situation.admitted,
+            removed=situation.removed,
+            utility=situation.utility,
             answers=tuple(self.answers),
             in_flight=tuple(
-                InFlight(
-                    ask.number,
-                    ask.position,
-                    (ask.started_at or time.perf_counter()) - self.started_at,
-                    ask.delivered,
-                )
-                for ask in self.asks
-                if ask.status == "open"
+                [
+                    InFlight(
+                        ask.number,
+                        ask.position,
+                        (ask.started_at or time.perf_counter()) - self.started_at,
+                        ask.delivered,
+                    )
+                    for ask in self.asks
+                    if ask.status == "open"
+                ]
             ),
             failures=tuple(self.failures),
             spent=Spent(self.spent_usd(), elapsed_s, calls),
+            healthy=situation.healthy,
+            thread=situation.thread,
             now_s=elapsed_s,
+            seed=situation.seed,
             belief=self.belief,
         )
 
@@ -447,7 +459,7 @@ class Course:
 
 def _known(values: np.ndarray, position: int) -> float | None:
     value = float(values[position])
-    return value if np.isfinite(value) else None
+    return value if math.isfinite(value) else None
 
 
 def _json(value: Any) -> str:

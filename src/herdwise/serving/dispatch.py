@@ -20,6 +20,7 @@ from herdwise.routing.single import Single
 from herdwise.serving.agreeing import Agreeing, tested
 from herdwise.serving.asking import ClientGoneError, run_ask
 from herdwise.serving.course import Course, LiveAsk
+from herdwise.serving.deadlines import Deadlines
 from herdwise.serving.gate import Gate
 from herdwise.serving.health import Breakers
 from herdwise.serving.joining import Joint
@@ -65,6 +66,7 @@ class Dispatcher:
         settings = service.settings
         self._bounds = (settings.max_open_requests, settings.max_waiting, settings.max_wait_s)
         self.gate: Gate = Gate(*self._bounds) if before is None else before.gate
+        self._deadlines: Deadlines = Deadlines() if before is None else before._deadlines
         self._agreeing = Agreeing(service.ranker)
         self.health = Breakers(self._herd.names, settings.breaker)
         if before is not None:
@@ -126,10 +128,10 @@ class Dispatcher:
     async def _within_time(self, course: Course, policy: Policy, deliver: Deliver, limit_s: float) -> None:
         course.deadline_at = time.perf_counter() + limit_s
         try:
-            async with asyncio.timeout(limit_s) as timeout:
+            with self._deadlines.within(limit_s) as deadline:
                 await self._loop(course, policy, deliver)
         except TimeoutError:
-            if not timeout.expired():
+            if not deadline.missed:
                 raise
             course.timed_out = True
             if not await self._last_word(course, policy, deliver):
