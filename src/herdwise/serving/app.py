@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from herdwise.core.errors import RequestError
+from herdwise.core.errors import HerdwiseError, RequestError
 from herdwise.serving.admin import AdminEndpoints
 from herdwise.serving.admission import Admission
 from herdwise.serving.cache import Cache
@@ -285,6 +285,7 @@ def serve(
 
     Raises:
         ConfigError: when the address may not or cannot be listened on, or the ledger can't be opened.
+        HerdwiseError: when something was left undone at the end.
     """
     import uvicorn
     from threadpoolctl import threadpool_limits
@@ -328,6 +329,8 @@ def serve(
     finally:
         for one in listening:
             one.close()
+    if app.undone and link is None:
+        raise HerdwiseError("the endpoint has ended, but not all was done.", remedy="The log says what.")
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -93,8 +92,8 @@ async def on_thread(work: Callable[[], _T]) -> _T:
     return await told
 
 
-def end_by_force(seconds: float, status: int, word: str = "") -> None:
-    """Have this process end after so many seconds, should it not have ended by then.
+def end_by_force(seconds: float, status: int, word: str = "") -> threading.Event:
+    """Have this process end after so many seconds, should it not have ended by then. Set, it lives on.
 
     Threads that wait for a database cannot be broken off, and the interpreter would wait for them for ever.
 
@@ -104,14 +103,18 @@ def end_by_force(seconds: float, status: int, word: str = "") -> None:
         word: for the log then; none where nothing is left undone.
     """
 
+    ended = threading.Event()
+
     def wait() -> None:
-        time.sleep(seconds)
+        if ended.wait(seconds):
+            return
         speaking = threading.Thread(target=_say, args=(word,), daemon=True)
         speaking.start()
         speaking.join(_WORD_S)
         os._exit(status)
 
     threading.Thread(target=wait, name="herdwise-watchdog", daemon=True).start()
+    return ended
 
 
 def _say(word: str) -> None:

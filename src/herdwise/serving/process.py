@@ -66,12 +66,17 @@ class Server(uvicorn.Server):
         self._app, self._on_ready, self._link = app, on_ready, link
         self._tasks: set[asyncio.Task[None]] = set()
         self._slow = SlowClients()
-        self._own = self._bounded = False
+        self._own = False
+        self._watchdogs: list[threading.Event] = []
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """See ``uvicorn.Server``: from here on the process is this server's, and ends with it."""
+        """See ``uvicorn.Server``: meanwhile the process is its own, and ends with it if something hangs."""
         self._own = True
-        super().run(sockets=sockets)
+        try:
+            super().run(sockets=sockets)
+        finally:
+            for watchdog in self._watchdogs:
+                watchdog.set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See ``uvicorn.Server``."""
@@ -124,16 +129,17 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets=sockets)
         if self._own:
             interrupted = signal.SIGINT in self._captured_signals
-            end_by_force(LEAVE_S, 1 if self._app.undone else 130 if interrupted else 0)
+            status = 1 if self._app.undone else 130 if interrupted else 0
+            self._watchdogs.append(end_by_force(LEAVE_S, status))
 
     def _drain_s(self) -> float:
         return self._app.reloading.current.service.settings.drain_s
 
     def _bound(self) -> None:
         """From now on it is known when the process is gone, at the latest."""
-        if self._own and not self._bounded:
-            self._bounded = True
-            end_by_force(self._drain_s() + END_S, 1, "the process did not end in time: it is ended by force")
+        if self._own and not self._watchdogs:
+            told = "the process did not end in time: it is ended by force"
+            self._watchdogs.append(end_by_force(self._drain_s() + END_S, 1, told))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
