@@ -18,7 +18,7 @@ HELLO: Any = [{"role": "user", "content": "Hello there"}]
 
 async def test_the_official_client_is_served_whole_and_streamed_with_true_usage(faulty_upstream: Any) -> None:
     up = await faulty_upstream(api_key="sk-1")
-    async with openai.AsyncOpenAI(base_url=up.base_url, api_key="sk-1", max_retries=0) as client:
+    async with openai.AsyncOpenAI(base_url=up.base_url, api_key="sk-1", max_retries=0, timeout=120) as client:
         chat = client.chat.completions
         done = await chat.create(model="test-model", messages=HELLO)
         assert done.choices[0].message.content == "echo: Hello there"
@@ -38,7 +38,7 @@ async def test_the_official_client_is_served_whole_and_streamed_with_true_usage(
 async def test_the_official_client_sees_its_faults_as_openais_errors(faulty_upstream: Any) -> None:
     up = await faulty_upstream()
     up.behave(["rate_limited", "context_length_exceeded", "server_error", "ok"])
-    async with openai.AsyncOpenAI(base_url=up.base_url, api_key="sk-1", max_retries=0) as client:
+    async with openai.AsyncOpenAI(base_url=up.base_url, api_key="sk-1", max_retries=0, timeout=120) as client:
         for error in (openai.RateLimitError, openai.BadRequestError, openai.InternalServerError):
             with pytest.raises(error):
                 await client.chat.completions.create(model="test-model", messages=HELLO)

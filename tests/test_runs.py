@@ -76,7 +76,7 @@ def test_the_demo_of_recorded_outcomes_measures_and_serves_what_its_pasted_lines
         )
         assert again.stdout.startswith(answer["model"])
         url = next(word for word in shown.split() if word.endswith("/v1"))
-        with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
+        with openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=120) as client:
             assert answer["model"] in {model.id for model in client.models.list()}
             with pytest.raises(openai.NotFoundError, match="no record"):
                 client.chat.completions.create(

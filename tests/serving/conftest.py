@@ -106,7 +106,7 @@ class Endpoint:
     client: openai.AsyncOpenAI = field(init=False)
 
     def __post_init__(self) -> None:
-        self.client = openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="any", max_retries=0)
+        self.client = openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="any", max_retries=0, timeout=120)
 
     async def send(
         self,
@@ -188,7 +188,8 @@ async def endpoint(
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             config = uvicorn.Config(
                 create_app(service), log_config=None, access_log=False, lifespan="on", ws="none",
-                timeout_graceful_shutdown=2,
+                # Where a test computes for long between two requests, a kept connection is still there.
+                timeout_graceful_shutdown=2, timeout_keep_alive=600,
             )  # fmt: skip
             server = Server(config)
             running = asyncio.create_task(server.serve(sockets=[listening]))

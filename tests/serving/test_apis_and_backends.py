@@ -36,7 +36,7 @@ async def served(
     up = await (faulty_upstream() if kind == "openai_compatible" else provider_upstream(kind))
     backend = KINDS[kind]("able", up.base_url, "test-model")
     e = await endpoint(candidates=[ABLE], backends={"able": backend})
-    async with anthropic.AsyncAnthropic(base_url=e.url, api_key="any", max_retries=0) as client:
+    async with anthropic.AsyncAnthropic(base_url=e.url, api_key="any", max_retries=0, timeout=120) as client:
         yield e, up, client
 
 
@@ -144,7 +144,7 @@ async def claude_behind(endpoint: Any, provider_upstream: Any) -> Any:
     up = await provider_upstream("anthropic")
     backend = Anthropic("able", up.base_url, "test-model", headers={"anthropic-beta": "ours"})
     e = await endpoint(candidates=[ABLE], backends={"able": backend})
-    async with anthropic.AsyncAnthropic(base_url=e.url, api_key="any", max_retries=0) as client:
+    async with anthropic.AsyncAnthropic(base_url=e.url, api_key="any", max_retries=0, timeout=120) as client:
         yield e, up, client
 
 

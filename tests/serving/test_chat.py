@@ -25,7 +25,7 @@ async def test_the_synchronous_client_works_as_well(endpoint: Any) -> None:
     e = await endpoint()
 
     def talk() -> tuple[str, str, str]:
-        with openai.OpenAI(base_url=f"{e.url}/v1", api_key="any", max_retries=0) as client:
+        with openai.OpenAI(base_url=f"{e.url}/v1", api_key="any", max_retries=0, timeout=120) as client:
             whole = client.chat.completions.create(model="auto", messages=HELLO)
             stream = client.chat.completions.create(model="small", messages=HELLO, stream=True)
             pieces = [chunk.choices[0].delta.content or "" for chunk in stream]

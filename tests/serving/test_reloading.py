@@ -114,7 +114,14 @@ async def running(ups: Any, tmp_path: Any) -> AsyncIterator[Running]:
     one.app = App(one.build(), rebuild=one.build)
     listening = socket.create_server(("127.0.0.1", 0))
     one.server = server = uvicorn.Server(
-        uvicorn.Config(one.app, log_config=None, lifespan="on", ws="none", timeout_graceful_shutdown=2)
+        uvicorn.Config(
+            one.app,
+            log_config=None,
+            lifespan="on",
+            ws="none",
+            timeout_graceful_shutdown=2,
+            timeout_keep_alive=600,
+        )
     )
     serving = asyncio.create_task(server._serve([listening]))
     await one.until(lambda: server.started)
