@@ -17,6 +17,8 @@ class Price:
     3.5
     >>> Price(input_usd_per_mtok=0.5, output_usd_per_mtok=None).cost_usd(10, 10) is None
     True
+    >>> Price(input_usd_per_mtok=0.5, output_usd_per_mtok=None).cost_usd(1_000_000, 0)
+    0.5
     >>> Price(input_usd_per_mtok=0, output_usd_per_mtok=0).cost_usd(10, None)
     0.0
     """
@@ -31,8 +33,8 @@ class Price:
 
     def cost_usd(self, input_tokens: float | None, output_tokens: float | None) -> float | None:
         """USD for one call; None where the price, or a count that is charged for, is unknown."""
-        if self.input_usd_per_mtok is None or self.output_usd_per_mtok is None:
-            return None
+        if self.input_usd_per_mtok is None or (self.output_usd_per_mtok is None and output_tokens != 0):
+            return None  # embeddings have no output, whatever that costs
         # What is free costs nothing, however much of it nobody counted.
         total = 0.0
         if self.input_usd_per_mtok:
