@@ -81,6 +81,13 @@ class Calibration:
         calibrated: np.ndarray = self._pooled(predicted) * self.slope_ + self.shift_
         return calibrated
 
+    def one(self, predicted: np.ndarray) -> np.ndarray:
+        """The same of ``(m,)`` predictions, without what only many need."""
+        calibrated: np.ndarray = np.interp(predicted, self.knots_, self.values_).astype(np.float32)
+        calibrated *= self.slope_
+        calibrated += self.shift_
+        return calibrated
+
     def state(self) -> dict[str, np.ndarray]:
         """The fitted arrays."""
         return {name: np.asarray(getattr(self, name)) for name in _ARRAYS}

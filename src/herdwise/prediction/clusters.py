@@ -74,6 +74,7 @@ class ClusterPredictor(FittedArrays):
         for row, (a, b) in zip(self._places, self._spans, strict=True):
             row[: b - a] = np.arange(a, b)
         self._firsts = np.array(bounds[:-1], dtype=np.intp)
+        self._ones = np.ones(len(self._spans), dtype=np.float32)
 
     def _predict(self, X: np.ndarray) -> np.ndarray:
         # The nearest centre has the largest x.c - |c|^2 / 2.
@@ -86,8 +87,9 @@ class ClusterPredictor(FittedArrays):
     def predict_one(self, x: np.ndarray) -> np.ndarray:
         """One vector, without the checks of a batch."""
         nearness = np.empty(len(self._halves) + 1, dtype=np.float32)
-        np.subtract(self.centres_ @ x, self._halves, out=nearness[:-1])
+        np.subtract(self.centres_.dot(x), self._halves, nearness[:-1])
         nearness[-1] = -np.inf
-        rows = self._firsts + nearness.take(self._places).argmax(axis=1)
-        predicted: np.ndarray = self.table_.take(rows, axis=0).sum(axis=0)
+        rows = nearness.take(self._places).argmax(axis=1)
+        rows += self._firsts
+        predicted: np.ndarray = self._ones.dot(self.table_.take(rows, axis=0))
         return predicted

@@ -15,6 +15,7 @@ from herdwise.prediction.fitted import FittedArrays
 from herdwise.prediction.least_squares import solve
 from herdwise.prediction.neighbours import k_means, squared_distances
 from herdwise.prediction.option_checks import positive, several, whole
+from herdwise.prediction.unit import clip_unit
 
 _TRIAL_ROWS = 2500
 _JITTER = 1e-4
@@ -102,10 +103,11 @@ class KernelPredictor(FittedArrays):
 
     def predict_one(self, x: np.ndarray) -> np.ndarray:
         """One vector, without the checks of a batch: one product with landmarks and linear part together."""
-        joint = self._joint @ x
-        k = len(self._norms)
-        exponent = joint[:k] - self._norms
-        exponent -= self._half * float(x @ x)
-        predicted = np.exp(exponent, out=exponent) @ self.likeness_ + joint[k:] + self.offset_
-        clipped: np.ndarray = np.minimum(np.maximum(predicted, 0.0), 1.0)
-        return clipped
+        joint, k = self._joint.dot(x), len(self._norms)
+        exponent = joint[:k]
+        exponent -= self._norms
+        exponent -= np.float32(self._half * float(x.dot(x)))
+        predicted: np.ndarray = np.exp(exponent, exponent).dot(self.likeness_)
+        predicted += joint[k:]
+        predicted += self.offset_
+        return clip_unit(predicted)

@@ -17,6 +17,7 @@ _ARRAYS = ("directions_", "shadows_", "correction_")
 _N_SHADOWS = 6
 #: How far shadows of the same text may lie apart: rounding, and nothing else.
 _TOLERANCE = 1e-4
+_WITHIN = np.float32(_TOLERANCE)
 #: Groups of repeated queries below which nothing is concluded.
 _MIN_GROUPS = 10
 #: Most entries kept (float16).
@@ -54,6 +55,7 @@ class Repeats:
         self.directions_ = rng.standard_normal((X.shape[1], _N_SHADOWS)).astype(np.float32)
         self.shadows_ = np.zeros((0, _N_SHADOWS), dtype=np.float32)
         self.__dict__.pop("_column", None)
+        self.__dict__.pop("_across", None)
         self.correction_ = np.zeros((0, m), dtype=np.float16)
         shadows = X @ self.directions_
         group = _groups(shadows)
@@ -106,7 +108,12 @@ class Repeats:
 
     def one(self, z: np.ndarray) -> np.ndarray | None:
         """What to add to the ``(m,)`` prediction of one vector; None where it was never asked."""
-        return self._found(z @ self.directions_) if len(self.shadows_) else None
+        return self._found(self._across.dot(z)) if len(self.shadows_) else None
+
+    @cached_property
+    def _across(self) -> np.ndarray:
+        """The directions one after the other, which are multiplied by sooner."""
+        return np.ascontiguousarray(self.directions_.T)
 
     @cached_property
     def _column(self) -> np.ndarray:
@@ -114,9 +121,12 @@ class Repeats:
         return np.ascontiguousarray(self.shadows_[:, 0])
 
     def _found(self, shadow: np.ndarray) -> np.ndarray | None:
-        low, high = self._column.searchsorted((shadow[0] - _TOLERANCE, shadow[0] + _TOLERANCE))
-        if low == high:
+        # A number of the column's own kind: for another one all of it would be converted.
+        column, first = self._column, shadow[0]
+        low = int(column.searchsorted(first - _WITHIN))
+        if low == len(column) or float(column[low]) > float(first + _WITHIN):
             return None
+        high = int(column.searchsorted(first + _WITHIN))
         same = np.flatnonzero((np.abs(self.shadows_[low:high] - shadow) <= _TOLERANCE).all(axis=1))
         return np.asarray(self.correction_[low + same[0]], dtype=np.float32) if len(same) else None
 

@@ -21,6 +21,7 @@ from herdwise.prediction.option_checks import several, whole
 from herdwise.prediction.projection import Projection
 from herdwise.prediction.repeats import Repeats
 from herdwise.prediction.uncertainty import LocalError
+from herdwise.prediction.unit import clip_unit
 from herdwise.prediction.weighting import choose_weights
 
 #: Rows that are looked at together.
@@ -121,6 +122,7 @@ class StackPredictor(Predictor):
     def _prepare(self) -> None:
         used = [(float(w), m) for w, m in zip(self.weights_, self._members, strict=True) if w > 0]
         self._used = used
+        self._scaled = [(np.array(w, dtype=np.float32), m) for w, m in used]
         self._base = (self.means_ * (1.0 - sum(w for w, _ in used))).astype(np.float32)
 
     def _predict(self, X: np.ndarray) -> np.ndarray:
@@ -140,10 +142,9 @@ class StackPredictor(Predictor):
         """One vector, without the checks of a batch."""
         z = self._projection.one(x)
         total = self._base.copy()
-        for weight, member in self._used:
-            total += np.float32(weight) * member.predict_one(z)
-        calibrated = np.minimum(np.maximum(self._calibration(total), 0.0), 1.0)
-        guarded = self._guard.one(calibrated)
+        for weight, member in self._scaled:
+            total += member.predict_one(z) * weight
+        guarded = self._guard.one(clip_unit(self._calibration.one(total)))
         correction = self._repeats.one(z)
         return guarded if correction is None else np.clip(guarded + correction, 0.0, 1.0)
 
