@@ -5,6 +5,8 @@ Importing this module is cheap; each command imports what it needs when it runs.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 
 import typer
@@ -42,6 +44,10 @@ _COMMANDS: tuple[str, ...] = (
 )
 
 
+#: What a disk says that is full, failing, or not to be written.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
+
 def _register() -> None:
     import importlib
 
@@ -71,6 +77,15 @@ def main() -> None:
         console.error(error)
         sys.exit(2 if isinstance(error, InputError) else 1)
     except OSError as error:
+        if error.errno in _DISK:
+            named = f"{error.filename}: " if error.filename is not None else "the output: "
+            console.error(
+                HerdwiseError(
+                    f"{named}{os.strerror(error.errno)}.",
+                    remedy="Make room, or write to another disk. Files are written whole or not at all.",
+                )
+            )
+            sys.exit(1)
         if error.filename is None:  # no path that somebody gave: a fault of ours, to be seen whole
             raise
         told = f"{error.filename}: {error.strerror}."

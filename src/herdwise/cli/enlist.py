@@ -188,6 +188,7 @@ def _write_items(path: Path, table: OutcomeTable, rows: list[int]) -> None:
     import msgspec
 
     from herdwise.core.errors import ConfigError
+    from herdwise.storage.whole_files import write_whole
 
     if not path.parent.is_dir():
         raise ConfigError(f"there is no folder {path.parent}.", remedy="Make it, or choose another --out.")
@@ -205,7 +206,7 @@ def _write_items(path: Path, table: OutcomeTable, rows: list[int]) -> None:
             "split": "train",
         }
         lines.append(msgspec.json.encode(item) + b"\n")
-    path.write_bytes(b"".join(lines))
+    write_whole(path, b"".join(lines))
 
 
 # -- what was found ------------------------------------------------------------------------------------

@@ -65,11 +65,12 @@ def register(group: typer.Typer) -> None:
 
         from herdwise.config.options import read_options
         from herdwise.config.wiring import build_backend, build_herd
-        from herdwise.experts.examples import pretty, write_whole
+        from herdwise.experts.examples import pretty
         from herdwise.experts.proving import ProofSettings, prove, save_router_with
+        from herdwise.storage.whole_files import write_whole
 
         wired = wire(config)
-        node = _node(read_entry(entry))
+        node = _node(read_entry(entry), entry)
         expert = build_herd(msgspec.structs.replace(wired.config, candidates=[node]))[node.name]
         table = read_tables(outcomes or [], ledger, out)
         settings = ProofSettings(
@@ -200,7 +201,7 @@ def say_enlisted(done: Enlisted) -> None:
         console.warn(f"{key} has changed too; that takes effect after a restart")
 
 
-def _node(entry: dict[str, Any]) -> CandidateNode:
+def _node(entry: dict[str, Any], file: Path) -> CandidateNode:
     import msgspec
 
     from herdwise.config.tree import CandidateNode, Secret
@@ -215,5 +216,5 @@ def _node(entry: dict[str, Any]) -> CandidateNode:
         return msgspec.convert(entry, CandidateNode, strict=False, dec_hook=decode)
     except msgspec.ValidationError as error:
         raise ConfigError(
-            f"the candidate cannot be read: {error}.", remedy="See docs/configuration.md."
+            f"{file}: the candidate cannot be read: {error}.", remedy="See docs/configuration.md."
         ) from None

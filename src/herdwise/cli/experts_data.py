@@ -148,10 +148,11 @@ def register(group: typer.Typer) -> None:
 
         from herdwise.experts.curate import CurateSettings
         from herdwise.experts.curate import curate as choose
-        from herdwise.experts.examples import read_examples, write_examples, write_whole
+        from herdwise.experts.examples import read_examples, write_examples
         from herdwise.experts.trial import held_back
         from herdwise.experts.voting import vote
         from herdwise.storage.outcomes import read_outcomes
+        from herdwise.storage.whole_files import write_whole
 
         given = [example for path in examples for example in read_examples(path)]
         texts: list[str] = [text for name in held_out for text in read_outcomes(name).texts]

@@ -250,8 +250,14 @@ def read_entry(path: Path) -> dict[str, Any]:
 
     try:
         entry = yaml.safe_load(path.read_bytes())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}.") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}.", remedy="Name a JSON or YAML file."
+        ) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(
+            f"{path} is no YAML: {' '.join(str(error).split())}.", remedy="Write its keys as in a config."
+        ) from None
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise ConfigError(f"{path} is no candidate.", remedy="Write its keys as in a config, name first.")
     return entry

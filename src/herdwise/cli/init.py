@@ -37,17 +37,23 @@ def register(app: typer.Typer) -> None:
         from herdwise.config.init import chat_models, render
         from herdwise.core.errors import ConfigError
         from herdwise.routing.declared import known_quality
+        from herdwise.storage.whole_files import write_whole
 
         if out.exists() and not force:
             raise ConfigError(
                 f"{out} exists already.",
                 remedy="Choose another name with --out, or overwrite it with --force.",
             )
+        if not out.parent.is_dir():
+            raise ConfigError(
+                f"{out} cannot be written: there is no folder {out.parent}.",
+                remedy="Make it, or choose another place with --out.",
+            )
         if port and not discover:
             raise ConfigError("--port says where to look for servers.", remedy="Add --discover.")
         found = _look_around(port) if discover else []
         try:
-            out.write_text(render(found, known_quality()), encoding="utf-8")
+            write_whole(out, render(found, known_quality()).encode())
         except OSError as error:
             raise ConfigError(
                 f"{out} cannot be written: {error.strerror}.", remedy="Choose another place with --out."

@@ -85,6 +85,8 @@ def register(app: typer.Typer) -> None:
         from herdwise.storage.outcomes import read_outcomes
 
         table = read_outcomes(outcomes)
+        for row in range(0 if table.tools is None else table.n_queries):
+            table.recorded_tools(row)  # read late by others: what is wrong with them is said now
         if as_json:
             console.emit_json(
                 {

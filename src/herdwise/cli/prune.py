@@ -43,6 +43,7 @@ def register(app: typer.Typer) -> None:
         from herdwise.evaluation.prune import prune
         from herdwise.evaluation.report_prune import render_pruning, steps_table
         from herdwise.storage.outcomes import read_outcomes
+        from herdwise.storage.whole_files import write_whole
 
         if out is not None and not out.parent.is_dir():
             raise ConfigError(f"there is no folder {out.parent}.", remedy="Make it, or choose another --out.")
@@ -76,7 +77,7 @@ def register(app: typer.Typer) -> None:
                 progress=progress,
             )
         if out is not None:
-            out.write_text(render_pruning(found), encoding="utf-8")
+            write_whole(out, render_pruning(found).encode())
         if as_json:
             console.emit_json({"page": None if out is None else str(out), "pruning": found})
             return

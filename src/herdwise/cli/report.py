@@ -58,6 +58,7 @@ def register(app: typer.Typer) -> None:
         """Write an evaluation as one HTML page, curves and tables, that loads nothing from elsewhere."""
         from herdwise.core.errors import ConfigError
         from herdwise.evaluation.report import render
+        from herdwise.storage.whole_files import write_whole
 
         if not out.parent.is_dir():
             raise ConfigError(f"there is no folder {out.parent}.", remedy="Make it, or choose another --out.")
@@ -91,7 +92,7 @@ def register(app: typer.Typer) -> None:
             predictor=predictor,
             seed=seed,
         )
-        out.write_text(render(found), encoding="utf-8")
+        write_whole(out, render(found).encode())
         if as_json:
             console.emit_json({"report": str(out), **found.as_json()})
         else:

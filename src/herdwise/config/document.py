@@ -85,6 +85,10 @@ def read(path: Path, environ: Mapping[str, str], text: str | None = None) -> Doc
         raise ConfigError(f"{path.name}{where}: not YAML: {error.problem or error.context}.") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path.name}: not YAML: {' '.join(str(error).split())}.") from None
+    except RecursionError:
+        raise ConfigError(
+            f"{path.name}: brackets stand too deep in each other.", remedy="A config needs four levels."
+        ) from None
 
 
 class _Reader:

@@ -26,7 +26,7 @@ from herdwise.core.errors import (
     UpstreamStatusError,
 )
 from herdwise.experts.config_edit import with_candidate, with_router
-from herdwise.experts.examples import write_whole
+from herdwise.storage.whole_files import write_whole
 from herdwise.transport.client import Call, HttpClient, Timeouts
 
 #: A reload reads a router and builds the herd anew.

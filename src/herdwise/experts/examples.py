@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from herdwise.core.errors import ItemsError
+from herdwise.storage.whole_files import write_whole
 
 #: What stands between reasoning and answer, and where a trained expert's answer is read from.
 ANSWER_MARK = "The answer is "
@@ -57,7 +58,7 @@ def read_examples(path: str | os.PathLike[str]) -> list[Example]:
     """
     file = Path(path)
     try:
-        lines = file.read_bytes().split(b"\n")
+        lines = file.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
     except OSError as error:
         raise ItemsError(f"{file}: cannot be read: {error.strerror}.") from None
     found = []
@@ -66,7 +67,7 @@ def read_examples(path: str | os.PathLike[str]) -> list[Example]:
             continue
         try:
             example = _DECODER.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ItemsError(
                 f"{file}, line {number}: {error}.",
                 remedy=_FORM,
@@ -85,29 +86,6 @@ def read_examples(path: str | os.PathLike[str]) -> list[Example]:
 def write_examples(path: str | os.PathLike[str], examples: Iterable[Example]) -> None:
     """Write a JSONL file of examples, whole or not at all."""
     write_whole(Path(path), b"".join(msgspec.json.encode(example) + b"\n" for example in examples))
-
-
-def write_whole(path: Path, content: bytes, *, like: Path | None = None) -> None:
-    """Replace a file's content at once, so that a reader or a kill never sees half of it.
-
-    Args:
-        path: keeps its permissions where it exists.
-        content: the new one.
-        like: the file whose permissions a new one gets; all may read it otherwise.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        model = path if path.exists() else like
-        mode = 0o644 if model is None else model.stat().st_mode & 0o777
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def pretty(value: object) -> bytes:

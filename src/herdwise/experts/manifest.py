@@ -13,7 +13,8 @@ import msgspec
 
 from herdwise.core.errors import ArtefactError
 from herdwise.core.version import __version__
-from herdwise.experts.examples import pretty, write_whole
+from herdwise.experts.examples import pretty
+from herdwise.storage.whole_files import write_whole
 
 #: Figures of a step, and the files or folders that it wrote, within the expert's folder.
 Work = tuple[dict[str, Any], list[Path]]

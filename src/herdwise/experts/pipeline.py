@@ -23,7 +23,7 @@ from herdwise.core.money import Price
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.encoding.base import ENCODERS
 from herdwise.experts.curate import Curated, curate
-from herdwise.experts.examples import Example, digest_of, pretty, read_examples, write_examples, write_whole
+from herdwise.experts.examples import Example, digest_of, pretty, read_examples, write_examples
 from herdwise.experts.finetune import TrainingProgress, finetune
 from herdwise.experts.gate import Verdict
 from herdwise.experts.manifest import Manifest, Work, sha256
@@ -35,6 +35,7 @@ from herdwise.experts.supervise import cross_believed
 from herdwise.experts.trial import GATE_SHARE, held_back
 from herdwise.experts.voting import vote
 from herdwise.experts.weakness import Target, choose_target
+from herdwise.storage.whole_files import write_whole
 from herdwise.storage.write_outcomes import write_outcomes
 
 #: Share of the curated examples that training only reports on.

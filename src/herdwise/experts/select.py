@@ -187,6 +187,8 @@ def telling_words(inside: Counter[str], everywhere: Counter[str], n: int, *, n_o
     for word, count in inside.items():
         prior = _PRIOR * everywhere[word] / total
         outside = everywhere[word] - count
+        if everywhere[word] == total:
+            continue  # there is no other word for it to stand out from
         if outside > _COMMON * n_outside:
             continue
         odds_in = (count + prior) / (total_in + _PRIOR - count - prior)

@@ -14,13 +14,14 @@ from herdwise.backends.base import Backend
 from herdwise.core.candidate import Candidate
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.experts.distil import distil, messages_for
-from herdwise.experts.examples import Example, pretty, read_examples, write_whole
+from herdwise.experts.examples import Example, pretty, read_examples
 from herdwise.experts.families import family
 from herdwise.experts.order import Source
 from herdwise.experts.set_aside import MAX_SHARE, Ending
 from herdwise.experts.synthesise import prompts, synthesise
 from herdwise.experts.teacher import Teacher, most_usd
 from herdwise.experts.weakness import Target
+from herdwise.storage.whole_files import write_whole
 
 #: What real queries of the cluster with known answers count as source.
 RECORDED = "recorded"

@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import io
 import math
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,19 +81,34 @@ def read_candidates(path: Path) -> Herd:
     header = [cell.strip() for cell in rows[0][1]] if rows else []
     for name in REQUIRED:
         if name not in header:
-            raise OutcomeError("the column is missing.", file=file, column=name, row=1)
+            raise OutcomeError(
+                "the column is missing.", file=file, column=name, row=1, remedy="See docs/outcome-folders.md."
+            )
     for name in header:
         if name and header.count(name) > 1:
-            raise OutcomeError("the column stands twice.", file=file, column=name, row=1)
+            raise OutcomeError(
+                "the column stands twice.", file=file, column=name, row=1, remedy="Remove one of them."
+            )
     candidates: list[Candidate] = []
     seen: set[str] = set()
     for line, cells in rows[1:]:
         if len(cells) != len(header):
-            raise OutcomeError(f"{len(cells)} cells where the header has {len(header)}.", file=file, row=line)
+            raise OutcomeError(
+                f"{len(cells)} cells where the header has {len(header)}.",
+                file=file,
+                row=line,
+                remedy="Leave a cell empty where a value is unknown, and quote those that hold a comma.",
+            )
         row = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
         candidate = _candidate(row, file, line)
         if candidate.name in seen:
-            raise OutcomeError(f"{candidate.name!r} stands twice.", file=file, column="candidate", row=line)
+            raise OutcomeError(
+                f"{candidate.name!r} stands twice.",
+                file=file,
+                column="candidate",
+                row=line,
+                remedy="Rename or remove one of them.",
+            )
         seen.add(candidate.name)
         candidates.append(candidate)
     return Herd(candidates)
@@ -110,8 +126,14 @@ def _candidate(row: dict[str, str], file: str, line: int) -> Candidate:
                 f"{text!r} must be {wanted}.", file=file, column=name, row=line, remedy="Empty means unknown."
             ) from None
 
-    if not row["candidate"]:
-        raise OutcomeError("is empty.", file=file, column="candidate", row=line)
+    if not row["candidate"] or any(unicodedata.category(c) == "Cc" for c in row["candidate"]):
+        raise OutcomeError(
+            f"{row['candidate']!r} is no name." if row["candidate"] else "is empty.",
+            file=file,
+            column="candidate",
+            row=line,
+            remedy="A candidate needs a name without control characters.",
+        )
     flat = cell("usd_per_mtok", _amount, "USD, at least 0")
     input_price = cell("input_usd_per_mtok", _amount, "USD, at least 0")
     output_price = cell("output_usd_per_mtok", _amount, "USD, at least 0")

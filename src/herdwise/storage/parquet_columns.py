@@ -124,7 +124,9 @@ class ParquetColumns:
             (-np.inf, 0.0) if name in LOGPROB_COLUMNS else (0.0, 1.0 if name in _FRACTIONS else np.inf)
         )
         for start, part in self._batches(name, _ROWS):
-            values = part.cast(pa.float32() if small else pa.float64()).to_numpy(zero_copy_only=False)
+            # Not safe: an integer that no float holds exactly is as good as its neighbour.
+            kind_read = pa.float32() if small else pa.float64()
+            values = part.cast(kind_read, safe=False).to_numpy(zero_copy_only=False)
             wrong = (values < low) | (values > high) | np.isinf(values)
             if wrong.any():
                 row = int(np.flatnonzero(wrong)[0])

@@ -23,7 +23,7 @@ def outcome_folder(path_or_name: str | os.PathLike[str]) -> Path:
     if str(path_or_name) in SHIPPED:
         return Path(__file__).parent.parent / "data" / SHIPPED[str(path_or_name)]
     raise OutcomeError(
-        "there is no such folder.",
+        "is a file; a folder is expected." if path.exists() else "there is no such folder.",
         file=str(path_or_name),
         remedy=f"Give a folder with queries.parquet, outcomes.parquet and candidates.csv, or a shipped name:"
         f" {', '.join(SHIPPED)}.",

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from herdwise.core.outcomes import NUMERIC_COLUMNS, OutcomeTable
 from herdwise.storage.candidates_csv import write_candidates
+from herdwise.storage.whole_files import naming, put_in_place
 
 
 def write_outcomes(
@@ -22,7 +23,9 @@ def write_outcomes(
     *,
     texts: Mapping[tuple[str, str], str] | None = None,
 ) -> Path:
-    """Write an outcome folder; every file is replaced whole, so a reader never sees half of one.
+    """Write an outcome folder; all files are written beside their places, and then replaced whole.
+
+    So a reader never sees half of one, and a full disk leaves the folder as it was.
 
     Args:
         table: what to write.
@@ -32,6 +35,9 @@ def write_outcomes(
 
     Returns:
         The folder.
+
+    Raises:
+        OSError: naming the folder, also where the disk is full.
     """
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,9 +68,7 @@ def write_outcomes(
             outcomes[name] = pa.array(value, mask=~np.isfinite(value))
     if table.answers is not None:
         outcomes["answer"] = pa.array(table.answers.tolist(), pa.string())
-    _write_parquet(pa.table(queries), folder / "queries.parquet")
-    _write_parquet(pa.table(outcomes), folder / "outcomes.parquet")
-    write_candidates(table.herd, folder / "candidates.csv")
+    parts = {"queries.parquet": pa.table(queries), "outcomes.parquet": pa.table(outcomes)}
     if texts is not None:
         keys = list(texts)
         columns = {
@@ -72,20 +76,14 @@ def write_outcomes(
             "candidate": pa.array([k[1] for k in keys], pa.string()),
             "text": pa.array([texts[k] for k in keys], pa.string()),
         }
-        _write_parquet(pa.table(columns), folder / "texts.parquet")
-    else:
+        parts["texts.parquet"] = pa.table(columns)
+    with naming(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".writing.") as building:
+        for name, part in parts.items():
+            pq.write_table(part, Path(building, name), compression="zstd")
+        write_candidates(table.herd, Path(building, "candidates.csv"))
+        if table.source:
+            Path(building, "SOURCE.md").write_text(table.source, encoding="utf-8")
+        put_in_place({file: folder / file.name for file in sorted(Path(building).iterdir())})
+    if texts is None:
         (folder / "texts.parquet").unlink(missing_ok=True)
-    if table.source:
-        (folder / "SOURCE.md").write_text(table.source, encoding="utf-8")
     return folder
-
-
-def _write_parquet(table: pa.Table, path: Path) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        pq.write_table(table, temporary, compression="zstd")
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

@@ -45,7 +45,10 @@ class Numeric(Grader):
         self.alternatives = tuple(str(a) for a in alternatives)
 
     def check(self, item: Item) -> str | None:
-        """It needs a reference in which a number can be read."""
+        """It needs a reference in which a number can be read, and tolerances that are some."""
+        for field, value in (("tolerance", self.tolerance), ("absolute", self.absolute)):
+            if not 0 <= value < math.inf:
+                return f"grader_options.{field}: {value!r} must be a number of 0 or more."
         for field, text in (("reference", item.reference), *(("alternatives", a) for a in self.alternatives)):
             if text is None:
                 return f"{field}: is missing; the numeric grader compares with it."

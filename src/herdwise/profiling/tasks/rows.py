@@ -50,7 +50,7 @@ def decoded(line: str) -> dict[str, Any]:
     """
     try:
         row = msgspec.json.decode(line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise Problem(f"not JSON: {error}") from error
     if not isinstance(row, dict):
         raise Problem("must be a JSON object.")
@@ -124,8 +124,10 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise ItemsError(f"{path}: there is no such file.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ItemsError(f"{path}: cannot be read: {error}", remedy="It must be UTF-8.") from error
+    except OSError as error:
+        raise ItemsError(f"{path}: cannot be read: {error.strerror}.", remedy="Name a file.") from error
+    except UnicodeDecodeError as error:
+        raise ItemsError(f"{path}: cannot be read: {error}.", remedy="It must be UTF-8.") from error
 
 
 def gather(path: Path, rows: Iterable[Row], make: Callable[[Any], Sequence[Item]]) -> list[Item]:
