@@ -66,8 +66,9 @@ async def test_all_down_for_good_ends_in_a_bounded_number_of_asks_and_says_when_
     names = [attempt["candidate"] for attempt in reply.error["attempts"]]
     assert {name: names.count(name) for name in names} == {"large": 5, "small": 5}
     assert names[4:] == ["large", "small"] * 3
-    attempts = (await e.chat(herdwise={"max_calls": 7})).error["attempts"]
-    assert len(attempts) == 7
+    for most in (2, 4, 7):
+        attempts = (await e.chat(herdwise={"max_calls": most})).error["attempts"]
+        assert len(attempts) == most
 
 
 async def test_no_round_is_begun_that_the_request_has_no_time_for(endpoint: Any) -> None:

@@ -191,6 +191,8 @@ class Dispatcher:
 
     def _goes_round(self, course: Course, policy: Policy) -> bool:
         """Nobody is left to be asked again alone: whether all who may recover are, once more."""
+        if self._refusal(course, 1, count_usd=True) is not None:
+            return False
         chosen = another_round(course, self._service.settings.retry, time.perf_counter())
         if chosen is None:
             return False
