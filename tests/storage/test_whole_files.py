@@ -13,7 +13,7 @@ import pytest
 
 from herdwise.core.outcomes import OutcomeTable
 from herdwise.storage.outcomes import read_outcomes, write_outcomes
-from herdwise.storage.whole_files import write_whole
+from herdwise.storage.whole_files import append_line, write_whole
 
 resource: Any = pytest.importorskip("resource", reason="limits on files are POSIX")
 
@@ -60,6 +60,20 @@ def test_a_full_device_is_named() -> None:
         write_whole(Path("/dev/full"), b"x")
     assert failed.value.errno == errno.ENOSPC
     assert not Path("/dev/full").is_file()
+
+
+def test_a_line_that_does_not_fit_leaves_nothing_of_itself(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    try:
+        append_line(file, b"one\n", path)
+        with no_file_beyond(100), pytest.raises(OSError, match=r"journal\.jsonl") as failed:
+            append_line(file, b"x" * 200 + b"\n", path)
+        assert failed.value.errno == errno.EFBIG
+        append_line(file, b"two\n", path)
+    finally:
+        os.close(file)
+    assert path.read_bytes() == b"one\ntwo\n"
 
 
 def test_a_folder_in_a_files_place_is_named(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def main() -> None:
             console.error(
                 HerdwiseError(
                     f"{named}{os.strerror(error.errno)}.",
-                    remedy="Make room, or write to another disk. Files are written whole or not at all.",
+                    remedy="Make room, or write to another disk, and run the same command again.",
                 )
             )
             sys.exit(1)

@@ -27,6 +27,7 @@ from herdwise.core.errors import (
 from herdwise.experts.set_aside import MAX_SHARE, Ending
 from herdwise.profiling import spending
 from herdwise.profiling.asking import Asker, Patience
+from herdwise.storage.whole_files import append_line
 
 T = TypeVar("T")
 
@@ -113,6 +114,7 @@ class Teacher:
         self.n_asked = self.n_kept = 0
         self.budget_spent = False
         journal.parent.mkdir(parents=True, exist_ok=True)
+        self._path = journal
         self._file = os.open(journal, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             _lock(self._file, journal)
@@ -194,9 +196,7 @@ class Teacher:
         return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
 
     def _keep(self, reply: Reply) -> None:
-        line = memoryview(msgspec.json.encode(reply) + b"\n")
-        while line:
-            line = line[os.write(self._file, line) :]
+        append_line(self._file, msgspec.json.encode(reply) + b"\n", self._path)
         self._replies[reply.key] = reply
 
     def __enter__(self) -> Self:

@@ -21,6 +21,7 @@ import msgspec
 
 from herdwise.core.errors import ArtefactError, ConfigError
 from herdwise.profiling.benchmark import Item
+from herdwise.storage.whole_files import append_line
 
 VERSION = 2
 _SYNC_S = 1.0
@@ -214,6 +215,7 @@ class Journal:
 
     def __init__(self, path: Path, header: Header, *, foreign: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             _lock(self._file, path)
@@ -237,9 +239,7 @@ class Journal:
 
     def add(self, event: Line) -> None:
         """Write one line; it survives a kill of this process from here on."""
-        line = memoryview(msgspec.json.encode(event) + b"\n")
-        while line:
-            line = line[os.write(self._file, line) :]
+        append_line(self._file, msgspec.json.encode(event) + b"\n", self._path)
         if time.monotonic() - self._synced_s >= _SYNC_S:
             self.sync()
 

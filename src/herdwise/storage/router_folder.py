@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from herdwise.core.errors import ArtefactError
+from herdwise.storage.whole_files import naming
 
 FORMAT = "herdwise-router"
 #: 2 may hold enlisted and removed candidates; a reader of 1 would serve the wrong herd.
@@ -49,6 +50,7 @@ def write_router_folder(
 
     Raises:
         ArtefactError: when ``path`` holds something that is not a router, or cannot be written.
+        OSError: naming the folder, where the disk is full.
     """
     folder = Path(path)
     refuse_others(folder)
@@ -60,19 +62,20 @@ def write_router_folder(
             f"{folder} cannot be written: {error.strerror}.", remedy="Choose another --out."
         ) from error
     try:
-        files: dict[str, str] = {}
-        for part, named in arrays.items():
-            if named:
-                whole = {k: np.asarray(v, order="C") for k, v in named.items()}
-                _put(building, f"{part}.safetensors", save(whole), files)
-        for part, value in texts.items():
-            _put(building, f"{part}.json", msgspec.json.encode(value), files)
-        document = {"format": FORMAT, "format_version": FORMAT_VERSION, **manifest, "files": files}
-        (building / "manifest.json").write_bytes(
-            msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
-        )
-        building.chmod(0o755)
-        _exchange(building, folder)
+        with naming(folder):
+            files: dict[str, str] = {}
+            for part, named in arrays.items():
+                if named:
+                    whole = {k: np.asarray(v, order="C") for k, v in named.items()}
+                    _put(building, f"{part}.safetensors", save(whole), files)
+            for part, value in texts.items():
+                _put(building, f"{part}.json", msgspec.json.encode(value), files)
+            document = {"format": FORMAT, "format_version": FORMAT_VERSION, **manifest, "files": files}
+            (building / "manifest.json").write_bytes(
+                msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+            )
+            building.chmod(0o755)
+            _exchange(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return folder

@@ -52,6 +52,28 @@ def put_in_place(written: Mapping[Path, Path]) -> None:
         temporary.replace(place)
 
 
+def append_line(file: int, line: bytes, path: Path) -> None:
+    """Add a line to a journal, whole or not at all; a kill of this process cannot undo it.
+
+    Args:
+        file: open for appending, by this process alone.
+        line: with its end.
+        path: of the file, for messages.
+
+    Raises:
+        OSError: naming the path; where the disk was full, nothing of the line is left.
+    """
+    left = memoryview(line)
+    try:
+        while left:
+            left = left[os.write(file, left) :]
+    except OSError as error:
+        begun = len(line) - len(left)
+        if begun:
+            os.ftruncate(file, os.fstat(file).st_size - begun)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Errors of the system name this path where they name none of their own."""
