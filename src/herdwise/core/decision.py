@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, cast
 
 import numpy as np
 
@@ -15,6 +15,8 @@ CostKind = Literal["usd", "active_params", "latency", "calls"]
 COST_KINDS: tuple[CostKind, ...] = ("usd", "active_params", "latency", "calls")
 #: What a call takes, as fields of ``Estimates``.
 ResourceKind = Literal["cost_usd", "latency_s", "output_tokens"]
+#: The same, in the order of ``LateDetail.taken``.
+TAKEN: tuple[ResourceKind, ...] = ("cost_usd", "latency_s", "output_tokens")
 #: Probabilities that a limit may be asked to hold with.
 LEAST_PROBABILITY, MOST_PROBABILITY = 0.01, 0.99
 
@@ -130,6 +132,16 @@ class Detail(Protocol):
         """What the expected quality is the sum of: name of a part -> ``(m,)``."""
 
 
+class LateDetail(Detail, Protocol):
+    """A detail that what a call takes is worked out by too, when it is asked for."""
+
+    def taken(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """``cost_usd``, ``latency_s`` and ``output_tokens``, ``(m,)`` each."""
+
+    def cost_usd_of(self, position: int) -> float:
+        """USD of one candidate, NaN = unknown."""
+
+
 @made_fast
 @dataclass(frozen=True, slots=True)
 class Estimates:
@@ -156,6 +168,35 @@ class Estimates:
     detail: Detail | None = None
     best_single: int | None = None
 
+    @classmethod
+    def late(cls, quality: np.ndarray, detail: LateDetail, best_single: int | None) -> Self:
+        """Estimates of which cost, latency and length are worked out when somebody asks for them.
+
+        Where only quality counts, nobody does.
+        """
+        made = cls(quality, None, quality, quality, quality, detail=detail, best_single=best_single)
+        for name in TAKEN:
+            object.__delattr__(made, name)
+        return made
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # Called for what is not there yet.
+            if name not in TAKEN or self.detail is None:
+                raise AttributeError(name)
+            for one, values in zip(TAKEN, self.detail.taken(), strict=True):
+                object.__setattr__(self, one, values)
+            return getattr(self, name)
+
+    def cost_usd_of(self, position: int) -> float:
+        """USD of one candidate, NaN = unknown; everybody's is not worked out for it."""
+        try:
+            known = _COST_USD(self)
+        except AttributeError:
+            return cast("LateDetail", self.detail).cost_usd_of(position)
+        return float(known[position])
+
     def std(self) -> np.ndarray | None:
         """``(m,)`` standard error of the expected quality; None when the predictor states none."""
         if self.quality_std is not None or self.detail is None:
@@ -167,3 +208,7 @@ class Estimates:
         if self.detail is None:
             return np.full(len(self.quality), np.nan)
         return self.detail.quantile(kind, probability)
+
+
+#: The field itself, which is missing where it is late.
+_COST_USD: Callable[[Estimates], np.ndarray] = Estimates.__dict__["cost_usd"].__get__

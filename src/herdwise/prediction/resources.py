@@ -159,6 +159,9 @@ class ResourcePredictor:
         self._weights = np.ascontiguousarray(flat, dtype=np.float32)
         rest = (lines.on_length, lines.offset, lines.low, lines.high)
         self._on_length, self._offset, self._low, self._high = (a[self._kinds].ravel() for a in rest)
+        self._across = np.ascontiguousarray(self._weights.T)
+        rows = zip(*(a.tolist() for a in (self._on_length, self._offset, self._low, self._high)), strict=True)
+        self._lists: list[tuple[float, float, float, float]] = list(rows)
         self._bounds = float(self.length_range_[0]), float(self.length_range_[1])
         self._all_costs = bool(np.isfinite(lines.offset[KINDS.index("cost_usd")]).all())
         self._unknown = np.full(self.n_candidates, np.nan)
@@ -211,7 +214,7 @@ class ResourcePredictor:
         """The same for one vector ``(d,)``: arrays of ``(m,)``; without prices, learned costs only."""
         tokens, (shortest, longest) = float(input_tokens), self._bounds
         length = min(max(math.log1p(tokens), shortest), longest)
-        value = x @ self._weights + length * self._on_length
+        value = x.dot(self._weights) + length * self._on_length
         value += self._offset
         np.maximum(value, self._low, out=value)
         np.minimum(value, self._high, out=value)
@@ -225,6 +228,18 @@ class ResourcePredictor:
             price = priced(tokens, output, input_usd_per_mtok, output_usd_per_mtok)
             cost = np.where(np.isnan(cost), price, cost)
         return Resources(cost, latency, output)
+
+    def predict_at(self, column: int, x: np.ndarray, input_tokens: float) -> tuple[float, float, float]:
+        """Cost, seconds and length of one candidate, as recorded; prices play no part, NaN = unknown."""
+        shortest, longest = self._bounds
+        length = min(max(math.log1p(float(input_tokens)), shortest), longest)
+        found, m = [math.nan] * len(KINDS), self.n_candidates
+        for place, kind in enumerate(self._kinds):
+            on_length, offset, low, high = self._lists[place * m + column]
+            value = float(self._across[place * m + column].dot(x)) + length * on_length + offset
+            found[kind] = math.nan if math.isnan(value) else math.exp(min(max(value, low), high))
+        cost, latency, output = found
+        return cost, latency, output
 
     def _resources(
         self, projected: np.ndarray, tokens: Any, input_price: np.ndarray, output_price: np.ndarray

@@ -100,6 +100,14 @@ class RouterDetail:
         most = self._query.max_output_tokens
         return output if most is None else np.fmin(output, most)
 
+    def taken(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See ``LateDetail.taken``."""
+        return self._router.taken(self._x, self._query)
+
+    def cost_usd_of(self, position: int) -> float:
+        """See ``LateDetail.cost_usd_of``."""
+        return self._router.cost_usd_of(position, self._x, self._query)
+
     def parts(self) -> Mapping[str, np.ndarray]:
         """See ``Detail.parts``; in the order in which they are added."""
         router = self._router

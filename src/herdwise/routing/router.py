@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -291,32 +292,13 @@ class Router:
         """Predictions for one query; the serving path."""
         x = self.encoder.encode_one(self._asked(query))
         quality = self.predictor.predict_one(x)
+        detail = RouterDetail(self, x, query)
+        if self.admitted is None and self._in_order:
+            return Estimates.late(quality, detail, self.best_single)
         tokens = query.input_tokens
         got = self.resources.predict_one(x, tokens, *self._asked_prices)
         if self.admitted is not None:
             quality, got = self.with_enlisted(quality), self.admitted.resources(got, tokens)
-        detail = RouterDetail(self, x, query)
-        if self._as_learned:
-            return Estimates(
-                quality,
-                None,
-                got.cost_usd,
-                got.latency_s,
-                got.output_tokens,
-                detail=detail,
-                best_single=self.best_single,
-            )
-        if self._in_order:  # all that differs is prices
-            cost = self._priced(got.cost_usd, np.asarray(tokens), got.output_tokens)
-            return Estimates(
-                quality,
-                None,
-                cost,
-                got.latency_s,
-                got.output_tokens,
-                detail=detail,
-                best_single=self.best_single,
-            )
         none = self.source < 0
         output = np.where(none, np.nan, got.output_tokens[self.source])
         return Estimates(
@@ -330,6 +312,35 @@ class Router:
             detail=detail,
             best_single=self.best_single,
         )
+
+    def taken(self, x: np.ndarray, query: Query) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cost, latency and length of a herd that is what the columns predict, save for prices."""
+        tokens = query.input_tokens
+        got = self.resources.predict_one(x, tokens, *self._asked_prices)
+        cost = self._priced(got.cost_usd, np.asarray(tokens), got.output_tokens)
+        return cost, got.latency_s, got.output_tokens
+
+    def cost_usd_of(self, position: int, x: np.ndarray, query: Query) -> float:
+        """One value of the first of ``taken``."""
+        tokens, (repriced, prices, learned) = query.input_tokens, self._price_lists
+        cost, _, output = self.resources.predict_at(position, x, tokens)
+        if repriced[position]:
+            input_price, output_price = prices[position]
+            if input_price == output_price == 0:
+                return 0.0
+            return (tokens * input_price + output * output_price) / 1e6
+        if math.isnan(cost):
+            input_price, output_price = learned[position]
+            return (tokens * input_price + (output * output_price if output_price else 0.0)) * 1e-6
+        return cost
+
+    @cached_property
+    def _price_lists(self) -> tuple[list[bool], list[tuple[float, float]], list[tuple[float, float]]]:
+        """Who is repriced, and USD per million tokens in and out: served, and learned."""
+        facts, learned = self.herd_facts, self.learned_prices
+        served = zip(facts.input_usd_per_mtok.tolist(), facts.output_usd_per_mtok.tolist(), strict=True)
+        known = zip(learned[0].tolist(), learned[1].tolist(), strict=True)
+        return self.repriced.tolist(), list(served), list(known)
 
     def situation(self, query: Query, goals: Goals, estimates: Estimates | None = None) -> Situation:
         """See ``Ranker.situation``."""

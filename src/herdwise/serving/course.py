@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from herdwise.answers.logprobs import read_logprobs, token_logprobs
 from herdwise.core.completion import Chunk, Completion, Usage
@@ -267,7 +266,7 @@ class Course:
     def _counted_usd(self, ask: LiveAsk, least_tokens: float) -> float | None:
         cost = self.cost_of(ask)
         if cost is None:
-            cost = _known(self.situation.estimates.cost_usd, ask.position)
+            cost = _finite(self.situation.estimates.cost_usd_of(ask.position))
         if cost is None:
             length = max(least_tokens, len(ask.text) / CHARS_PER_TOKEN)
             price = self.situation.herd[ask.position].price
@@ -448,8 +447,8 @@ class Course:
             propensity=ask.propensity,
             # What was answered to other messages than the client's is no outcome of its own.
             continued=ask.continues is not None or ask.body.get("messages") is not self.body.get("messages"),
-            predicted_quality=_known(estimates.quality, ask.position),
-            predicted_cost_usd=_known(estimates.cost_usd, ask.position),
+            predicted_quality=_finite(float(estimates.quality[ask.position])),
+            predicted_cost_usd=_finite(estimates.cost_usd_of(ask.position)),
             text=text if store_texts and ask.status == "answered" else None,
             mean_logprob=None if tokens is None else tokens.mean,
             min_logprob=None if tokens is None else tokens.minimum,
@@ -457,8 +456,7 @@ class Course:
         )
 
 
-def _known(values: np.ndarray, position: int) -> float | None:
-    value = float(values[position])
+def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
