@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.exc import OperationalError
 
 from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.errors import ConfigError, RequestError
@@ -284,6 +285,37 @@ async def test_a_budget_that_is_set_later_finds_what_no_ledger_holds_yet(meters:
         key = key_of(Terms(budgets=(Budget(1.0, period),)), bare.key_id)
         assert await meters[1].spent(key, key.terms.budgets[0], at) == 16
         assert await left(meters[1], key, at) == 10**9 - 16
+
+
+async def test_a_key_without_budgets_needs_no_ledger_and_one_with_budgets_does(redis_url: str) -> None:
+    async def away(key_id: str, since: float) -> int:
+        raise OperationalError("select", {}, Exception("gone"))
+
+    at = time.time()
+    for meter in (LocalMeter(away), RedisMeter(redis_url, away)):
+        bare = key_of(Terms(requests_per_minute=9))
+        assert await meter.begin(bare, at) is None
+        await meter.settle(bare, await meter.reserve(bare, at, 0, 1), 7, 1)
+        with pytest.raises(OperationalError):
+            await meter.begin(key_of(Terms(budgets=(Budget(1.0, "day"),)), bare.key_id), at)
+        await meter.close()
+
+
+async def test_a_period_that_begins_while_a_lone_gateway_runs_needs_no_ledger() -> None:
+    read: list[float] = []
+
+    async def ledger(key_id: str, since: float) -> int:
+        del key_id
+        read.append(since)
+        return 100
+
+    meter, start = LocalMeter(ledger), 1_708_000_000.0
+    key = key_of(Terms(budgets=(Budget(1.0, "hour"), Budget(1.0, "ever"))))
+    await meter.settle(key, await meter.reserve(key, start, 5, 0), 5, 0)
+    n_read = len(read)
+    assert await meter.spent(key, key.terms.budgets[0], start + 3600) == 0
+    assert await meter.spent(key, key.terms.budgets[1], start + 3600) == 105
+    assert len(read) == n_read == 4
 
 
 async def test_what_nobody_settles_is_held_for_an_hour_and_no_longer(meters: tuple[Meter, Meter]) -> None:

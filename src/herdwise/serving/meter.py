@@ -12,7 +12,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from herdwise.core.errors import RequestError
+from sqlalchemy.exc import SQLAlchemyError
+
+from herdwise.core.errors import HerdwiseError, RequestError
 from herdwise.core.money import to_nanos
 from herdwise.serving.keyring import PERIODS, Budget, Period, VirtualKey
 
@@ -119,6 +121,7 @@ class LocalMeter:
         self._ledger = spent
         self._spent: dict[tuple[str, float], int] = {}
         self._known_hour: dict[str, int] = {}
+        self._met: dict[str, float] = {}
         self._held: dict[str, dict[str, Reservation]] = {}
         self._minutes: dict[str, tuple[int, int, int]] = {}
         self._reading = asyncio.Lock()
@@ -212,13 +215,24 @@ class LocalMeter:
         if self._known_hour.get(key.key_id) == hour:
             return
         async with self._reading:
-            for period in PERIODS:
-                since = period_start(period, at)
-                if (key.key_id, since) not in self._spent:
-                    self._spent[key.key_id, since] = await self._ledger(key.key_id, since)
+            try:
+                for period in PERIODS:
+                    since = period_start(period, at)
+                    if (key.key_id, since) not in self._spent:
+                        self._spent[key.key_id, since] = await self._spent_before(key.key_id, since)
+            except (SQLAlchemyError, HerdwiseError):
+                if key.terms.budgets:
+                    raise
+                return  # it has none to keep within: it need not wait for the ledger
+            self._met.setdefault(key.key_id, at)
             if hour > self._known_hour.get(key.key_id, -1):  # else it began before others that came first
                 self._known_hour[key.key_id] = hour
                 self._forget(key, at)
+
+    async def _spent_before(self, key_id: str, since: float) -> int:
+        """What a period's counter begins with: nothing, where all of it comes by this meter."""
+        met = self._met.get(key_id)
+        return 0 if met is not None and met < since else await self._ledger(key_id, since)
 
     def _forget(self, key: VirtualKey, at: float) -> None:
         """Drop the key's periods that no request under way can belong to any more."""

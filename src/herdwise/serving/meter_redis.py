@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from herdwise.core.errors import ConfigError, HerdwiseError, MissingExtraError, RequestError
 from herdwise.core.money import to_nanos
 from herdwise.serving.keyring import PERIODS, Budget, Period, VirtualKey
@@ -264,7 +266,8 @@ class RedisMeter:
             what, *numbers = await self._called(script(keys=places, args=[*args, *limits]))
             if what != b"unknown":
                 break
-            await self._fill(key, PERIODS[numbers[0]], at)
+            if not await self._fill(key, PERIODS[numbers[0]], at):
+                places = places[:3]
         else:
             raise HerdwiseError("Redis forgets what it is told.", remedy="Look at its maxmemory-policy.")
         if what == b"spent":
@@ -275,12 +278,21 @@ class RedisMeter:
             raise too_many(key, at, "tokens", key.terms.tokens_per_minute or 0)
         return [int(number) for number in numbers]
 
-    async def _fill(self, key: VirtualKey, period: Period, at: float) -> None:
-        """Set a counter from the ledger, unless another gateway has done so."""
-        before = await self._ledger(key.key_id, period_start(period, at))
+    async def _fill(self, key: VirtualKey, period: Period, at: float) -> bool:
+        """Set a counter from the ledger, unless another gateway has done so.
+
+        False where the ledger cannot be read, and the key has no budget to keep within.
+        """
+        try:
+            before = await self._ledger(key.key_id, period_start(period, at))
+        except (SQLAlchemyError, HerdwiseError):
+            if key.terms.budgets:
+                raise
+            return False
         end = period_end(period, at)
         life_s = _FOREVER_S if end is None else int(end - at) + _GRACE_S
         await self._called(self._redis.set(self._place(key, period, at), before, nx=True, ex=life_s))
+        return True
 
     def _places(self, key: VirtualKey, at: float) -> list[str]:
         # The key's id in braces keeps its counters on one node of a cluster.
