@@ -114,6 +114,10 @@ class LiveAsk:
     def end(self, status: Status, error: BackendError | None = None) -> None:
         """It is over."""
         self.status, self.error = status, error
+        if error is not None:
+            # The frames that an error came through hold this ask, which holds the error: nothing of the
+            # request, however large, would be free before somebody searched for such circles.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
         if self.started_at is not None:
             self.latency_s = time.perf_counter() - self.started_at
 

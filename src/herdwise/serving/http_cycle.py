@@ -55,6 +55,8 @@ class Cycle(RequestResponseCycle):
                 await self._break_off()
         finally:
             self.on_response, self.on_gone = _nothing, None
+            # It holds this object's method: together they would lie about until they are searched for.
+            self.scope.pop("extensions", None)
 
     async def _break_off(self) -> None:
         if self.response_started:

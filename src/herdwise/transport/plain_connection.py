@@ -139,6 +139,10 @@ class PlainAnswer:
     def close(self) -> None:
         """See ``call.Answer``."""
         self._connection.leave(self)
+        if self._problem is not None:
+            # Whoever read this has been told. The frames that it was raised through hold the request and this
+            # answer: held by it in turn, all of them would lie about until they are searched for.
+            self._problem, self.over = None, True
 
 
 class PlainConnection(asyncio.Protocol):
