@@ -150,6 +150,24 @@ async def test_while_it_drains_nobody_new_comes_in_and_what_takes_too_long_is_to
     assert kept == [("cancelled", "the endpoint ended before the answer did")]
 
 
+async def test_a_connection_is_kept_longer_than_clients_keep_theirs(tmp_path: Path) -> None:
+    server, url = start_server(tmp_path / "ledger.db", drain_s=1)
+    assert server.stdout is not None
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        for pause_s in (6.0, 0.0):
+            writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r")[0]))
+            await asyncio.sleep(pause_s)
+        writer.close()
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+
+
 async def test_on_sigterm_no_request_on_a_kept_connection_is_lost(tmp_path: Path) -> None:
     server, url = start_server(tmp_path / "ledger.db")
     assert server.stdout is not None

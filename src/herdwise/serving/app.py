@@ -45,6 +45,9 @@ from herdwise.serving.workers_link import Link
 
 logger = logging.getLogger(__name__)
 
+#: How long a connection without a request is kept. Longer than clients and proxies keep theirs (most a minute
+#: at most): who sends at the very moment in which we hang up has lost a request.
+KEPT_S = 75
 #: The APIs in front of the herd. All of them are routed, carried out and recorded alike.
 APIS: tuple[type[Api], ...] = (ChatCompletions, Responses, Messages, Completions)
 #: In whose shape errors of all else are.
@@ -322,6 +325,7 @@ def serve(
         access_log=False,
         server_header=False,
         proxy_headers=False,  # nobody looks at a client's address
+        timeout_keep_alive=KEPT_S,
     )
     ready = (lambda: on_ready(url)) if on_ready else (lambda: None)
     try:
