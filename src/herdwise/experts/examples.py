@@ -60,7 +60,9 @@ def read_examples(path: str | os.PathLike[str]) -> list[Example]:
     try:
         lines = file.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
     except OSError as error:
-        raise ItemsError(f"{file}: cannot be read: {error.strerror}.") from None
+        raise ItemsError(
+            f"{file}: cannot be read: {error.strerror}.", remedy="Name a JSONL file that may be read."
+        ) from None
     found = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():

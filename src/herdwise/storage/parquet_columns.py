@@ -187,6 +187,8 @@ class ParquetColumns:
         return OutcomeError(message, file=str(self._path), remedy=remedy)
 
     def _unreadable(self, error: Exception) -> OutcomeError:
+        if isinstance(error, PermissionError):
+            return self._refused("may not be read.", "Mend its permissions.")
         first = str(error).splitlines()[0]
         return self._refused(f"not a readable parquet file: {first}", "Write it again.")
 
