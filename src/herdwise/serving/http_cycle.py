@@ -98,6 +98,7 @@ class Cycle(RequestResponseCycle):
 
     def _begin(self, status: int, headers: Any) -> None:
         self.response_started, self.waiting_for_100_continue = True, False
+        self._held = []
         lines, told_to_close = [STATUS_LINE[status][:-2]], False
         for told, value in (*self.default_headers, *headers):
             name = told
