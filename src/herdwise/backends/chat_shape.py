@@ -8,6 +8,9 @@ from typing import Any
 from herdwise.core.completion import Chunk, Completion, Usage
 from herdwise.core.errors import BadResponseError
 
+#: What JSON's objects become; a dict is known at once, any other mapping is looked at.
+_OBJECT = (dict, Mapping)
+
 
 def read_completion(
     answer: Mapping[str, Any],
@@ -22,13 +25,13 @@ def read_completion(
     """
     choices = answer.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    message = first.get("message") if isinstance(first, Mapping) else None
-    if not isinstance(first, Mapping) or not isinstance(message, Mapping):
+    message = first.get("message") if isinstance(first, _OBJECT) else None
+    if not isinstance(first, _OBJECT) or not isinstance(message, _OBJECT):
         raise BadResponseError(
             f"candidate {candidate!r} sent an answer without choices[0].message.", candidate=candidate
         )
     for choice in choices or ():
-        _check_calls(choice.get("message") if isinstance(choice, Mapping) else choice, candidate)
+        _check_calls(choice.get("message") if isinstance(choice, _OBJECT) else choice, candidate)
     return Completion(
         candidate=candidate,
         text=content_text(message.get("content")),
@@ -71,7 +74,7 @@ def _choiceless(candidate: str) -> BadResponseError:
 
 def read_usage(usage: Any) -> Usage | None:
     """Token counts as stated; None when there are none."""
-    if not isinstance(usage, Mapping):
+    if not isinstance(usage, _OBJECT):
         return None
     return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
 
@@ -82,13 +85,13 @@ def content_text(content: Any) -> str:
         return content
     if not isinstance(content, (list, tuple)):
         return ""
-    parts = (part.get("text") for part in content if isinstance(part, Mapping))
+    parts = (part.get("text") for part in content if isinstance(part, _OBJECT))
     return "".join(part for part in parts if isinstance(part, str))
 
 
 def _check_calls(message: Any, candidate: str) -> None:
     """Refuse a message or delta that the APIs in front could not tell."""
-    calls = message.get("tool_calls", ()) if isinstance(message, Mapping) else 0
+    calls = message.get("tool_calls", ()) if isinstance(message, _OBJECT) else 0
     if calls is None:
         return
     if not isinstance(calls, (list, tuple)) or not all(

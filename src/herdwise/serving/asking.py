@@ -23,6 +23,8 @@ _NOT_SUBSTANCE = frozenset({"role", "annotations"})
 #: What another candidate can't go on from.
 _BEYOND_TEXT = frozenset({"tool_calls", "function_call", "audio"})
 
+_NOTHING: frozenset[str] = frozenset()
+_ALONE = {name: frozenset((name,)) for name in ("content", "tool_calls", "reasoning_content")}
 #: Extension of ASGI: a function that has another one called when the client goes before its answer has ended.
 GONE = "herdwise.gone"
 
@@ -116,9 +118,11 @@ async def _stream(
                 if chunk.usage is not None:
                     ask.usage = chunk.usage
                 ask.finish_reason = chunk.finish_reason or ask.finish_reason
-                said = _said(chunk.body)
-                ask.substance = ask.substance or bool(chunk.text or said)
-                beyond = beyond or not _BEYOND_TEXT.isdisjoint(said)
+                if said := _said(chunk.body):
+                    ask.substance = True
+                    beyond = beyond or not _BEYOND_TEXT.isdisjoint(said)
+                elif chunk.text:
+                    ask.substance = True
                 waits = hold_calls and beyond and ask.finish_reason is None
                 ask.chunks.append(chunk)
                 if deliver is None or waits or not (ask.substance or ask.finish_reason in _SILENT_ENDS):
@@ -138,15 +142,16 @@ async def _stream(
         raise _empty(ask)
 
 
-def _said(body: Mapping[str, Any]) -> set[str]:
+def _said(body: Mapping[str, Any]) -> frozenset[str]:
     """The parts of a chunk's deltas that say something."""
-    parts: set[str] = set()
+    parts = _NOTHING
     for choice in body.get("choices") or ():
         delta = choice.get("delta")
         if delta:
             for key, value in delta.items():
                 if value and key not in _NOT_SUBSTANCE:
-                    parts.add(key)
+                    # Nearly all chunks say one thing.
+                    parts = _ALONE.get(key) or frozenset((key,)) if not parts else parts | {key}
     return parts
 
 

@@ -227,10 +227,12 @@ class Course:
 
     def usage(self) -> Usage:
         """Tokens over all asks; None where one of them is unknown."""
+        spending = [ask.usage for ask in self.asks if not ask.spent_nothing]
+        if len(spending) == 1:
+            return spending[0]
         total = Usage(0, 0)
-        for ask in self.asks:
-            if not ask.spent_nothing:
-                total = total.plus(ask.usage)
+        for usage in spending:
+            total = total.plus(usage)
         return total
 
     def cost_of(self, ask: LiveAsk) -> float | None:

@@ -120,7 +120,7 @@ def answered(messages: Sequence[Any]) -> int:
     """How many messages stand before the last answer; 0 = there is no answer yet."""
     for place in range(len(messages) - 1, 0, -1):
         message = messages[place]
-        if isinstance(message, Mapping) and message.get("role") == "assistant":
+        if isinstance(message, (dict, Mapping)) and message.get("role") == "assistant":
             return place
     return 0
 
@@ -128,7 +128,7 @@ def answered(messages: Sequence[Any]) -> int:
 def tool_loop(messages: Sequence[Any]) -> bool:
     """Whether the request brings results of tools that the last answer called."""
     last = messages[-1] if messages else None
-    return isinstance(last, Mapping) and last.get("role") in {"tool", "function"}
+    return isinstance(last, (dict, Mapping)) and last.get("role") in {"tool", "function"}
 
 
 def _digest(scope: bytes, what: Any) -> bytes:

@@ -135,6 +135,8 @@ def _ended(choice: Any) -> Any:
 
 def _total_usage(course: Course) -> dict[str, int] | None:
     """Tokens over all asks, where several spent some and all are known; otherwise the answer's own stand."""
+    if len(course.asks) < 2:
+        return None
     spending = [ask for ask in course.asks if not ask.spent_nothing]
     usage = course.usage()
     if len(spending) < 2 or usage.input_tokens is None or usage.output_tokens is None:
