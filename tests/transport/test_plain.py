@@ -162,6 +162,21 @@ async def test_a_header_with_a_line_break_is_refused() -> None:
         )
 
 
+async def noticed(client: HttpClient) -> None:
+    """Until the client has seen that its connections are closed."""
+
+    def kept() -> bool:
+        if client._plain is not None:
+            return bool(client._plain._open)
+        assert client._session is not None
+        pool: Any = client._session.connector
+        return any(protocol.is_connected() for kept in pool._conns.values() for protocol, _ in kept)
+
+    async with asyncio.timeout(60):
+        while kept():  # noqa: ASYNC110 - it has no event for it
+            await asyncio.sleep(0.005)
+
+
 @pytest.mark.parametrize("together", [True, False])
 async def test_a_connection_that_says_more_than_was_asked_for_is_not_used_again(together: bool) -> None:
     made, answer = HttpClient(Limits(), _TIMES), _OK + b"Content-Length: 2\r\n\r\n{}"
@@ -169,7 +184,7 @@ async def test_a_connection_that_says_more_than_was_asked_for_is_not_used_again(
     async with server(writing(*([b"".join(parts)] if together else parts))) as (url, heads):
         for _ in range(3):
             assert await made.read_json(Call("GET", url, "c")) == {}
-            await asyncio.sleep(0.05)
+            await noticed(made)
         assert len(heads) == 3
     await made.close()
 
@@ -178,7 +193,7 @@ async def test_a_connection_that_the_server_closed_is_not_used_again(client: Htt
     async with server(writing(_OK + b"Content-Length: 2\r\n\r\n{}", close=True)) as (url, _):
         for _ in range(3):
             assert await client.read_json(Call("GET", url, "c")) == {}
-            await asyncio.sleep(0.05)
+            await noticed(client)
 
 
 async def test_an_answer_that_nobody_waits_for_closes_its_connection() -> None:
@@ -190,9 +205,11 @@ async def test_an_answer_that_nobody_waits_for_closes_its_connection() -> None:
         gone.set()
         del writer
 
-    async with server(handle) as (url, _):
+    async with server(handle) as (url, heads):
         task = asyncio.create_task(made.read_json(Call("GET", url, "c")))
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            while not heads:  # noqa: ASYNC110 - the server has no event for it
+                await asyncio.sleep(0.005)
         task.cancel()
         async with asyncio.timeout(60):
             await gone.wait()
