@@ -280,7 +280,7 @@ candidates:
   - {{name: spare, base_url: '{spare}', quality: 0.49}}
 ledger: {{url: '{ledger}'}}
 state: {{url: '{redis}'}}
-server: {{breaker: {{open_s: 12}}}}
+server: {{breaker: {{open_s: 8}}}}
 """
 
 
