@@ -45,7 +45,7 @@ from herdwise.routing.single import Single
 from herdwise.storage.outcomes import read_outcomes
 
 NANO = Path(herdwise.__file__).parent / "data" / "nano"
-REFERENCES = ("generalist-brief", "generalist-large")
+REFERENCES = ("generalist-brief", "generalist-whole", "generalist-large", "generalist-large-whole")
 FOLDS, TIMED = 4, 100
 
 
@@ -220,7 +220,8 @@ def by_family(
 ) -> None:
     """Accuracy in each family, its own expert's first."""
     print(
-        f"\n{'family, accuracy %':22} {'expert':>8} " + " ".join(f"{n[-12:]:>12}" for n in (*names, "oracle"))
+        f"\n{'family, accuracy %':22} {'expert':>8} "
+        + " ".join(f"{n.removeprefix(GENERALIST_NAME + '-'):>12}" for n in (*names, "oracle"))
     )
     benchmarks = np.array(test.benchmarks)
     for family in dict.fromkeys(sorted(test.benchmarks)):
