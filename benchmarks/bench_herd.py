@@ -231,26 +231,33 @@ def by_family(
         print(f"{family:22} {own} " + " ".join(f"{100 * value:12.1f}" for value in shown))
 
 
-def experts_alone(herd: OutcomeTable) -> None:
-    """The experts without the generalist, where each prompt has an expert: equal compute on both sides."""
-    names = [name for name in herd.herd.names if name != GENERALIST_NAME]
-    known = np.isin(np.array(herd.benchmarks), EXPERT_FAMILIES)
-    rows = herd.take(np.flatnonzero(known))
-    train, test = rows.restrict(names).split("train"), rows.split("test")
-    ground = Ground(Router.fit(train, keep_texts=False), test.restrict(names))
-    routed = ground.earned(ground.course(ROUTED[0]))
-    generalist = test.matrix()[:, test.herd.index(GENERALIST_NAME)].astype(float)
-    print(
-        f"\nthe {len(names)} experts without the generalist, whose compute is theirs together; "
-        f"{test.n_queries} prompts of their families; accuracy %"
+def experts_alone(herd: OutcomeTable, references: OutcomeTable | None) -> None:
+    """The experts without a generalist, where each prompt has an expert: equal compute on both sides."""
+    experts = [name for name in herd.herd.names if name != GENERALIST_NAME]
+    print(f"\nthe {len(experts)} experts without a generalist against one whose compute is theirs together;")
+    print("accuracy % on prompts of their families")
+    at_equal_compute("", herd, experts, GENERALIST_NAME)
+    longer = [f"{name}-longer" for name in experts]
+    if references is not None and set(longer) < set(references.herd.names):
+        at_equal_compute(", twice the steps", references, longer, "generalist-whole")
+
+
+def at_equal_compute(suffix: str, table: OutcomeTable, experts: Sequence[str], generalist: str) -> None:
+    """Routed experts against one generalist."""
+    rows = table.take(np.flatnonzero(np.isin(np.array(table.benchmarks), EXPERT_FAMILIES)))
+    test = rows.split("test")
+    ground = Ground(
+        Router.fit(rows.restrict(experts).split("train"), keep_texts=False), test.restrict(experts)
     )
+    routed = ground.earned(ground.course(ROUTED[0]))
+    single = test.matrix()[:, test.herd.index(generalist)].astype(float)
     for title, right in (
-        ("generalist", generalist),
-        ("routed experts", routed),
-        ("routed experts - generalist", routed - generalist),
-        ("oracle of the experts", ground.quality.max(axis=1)),
+        (generalist, single),
+        (f"routed experts{suffix}", routed),
+        (f"routed experts{suffix} - {generalist}", routed - single),
+        (f"oracle of the experts{suffix}", ground.quality.max(axis=1)),
     ):
-        print(f"{title:44} {percent(right)}")
+        print(f"{title:54} {percent(right)}")
 
 
 def skill_table(herd: OutcomeTable, references: OutcomeTable) -> None:
@@ -329,7 +336,7 @@ def main() -> None:
     else:
         print("references: none are recorded; --train-references DIR trains them")
     founding_table(herd, recorded)
-    experts_alone(herd)
+    experts_alone(herd, recorded)
     if recorded is not None:
         skill_table(herd, recorded)
 

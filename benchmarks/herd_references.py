@@ -8,6 +8,7 @@ generalist-brief  the shipped generalist's size, about an expert's steps
 generalist-large  the size of all the herd's models together, the compute of all experts together
 generalist-whole  the shipped generalist's size, the compute of the whole herd: twice the shipped one's
 generalist-large-whole  the size and the compute of the whole herd
+<family>-longer   each expert with twice its steps: the compute of the whole herd, without a generalist
 plurals           a new expert for the family that nobody in the herd knows
 generalist-lora   the shipped generalist with a LoRA adapter for that family
 
@@ -33,6 +34,7 @@ from herdwise.experts.recipe import (
     Member,
     MemberProgress,
     make_nano,
+    nano_longer_experts,
     nano_references,
 )
 from herdwise.storage.write_outcomes import write_outcomes
@@ -63,8 +65,8 @@ def train_references(out: Path, shipped: Path, table: OutcomeTable) -> OutcomeTa
         What was recorded, of the herd on the new family's queries too.
     """
     newcomer = Member(NEWCOMER, (HELD_OUT_FAMILY,), replace(EXPERT, steps=_STEPS, lr=3e-3))
-    references = nano_references()
-    make_nano(out, members=[*references, newcomer], progress=_Teller())
+    references, longer = nano_references(), nano_longer_experts()
+    make_nano(out, members=[*references, *longer, newcomer], progress=_Teller())
     report = finetune(newcomer.items(), out / ADAPTED, ADAPTER, base=shipped / GENERALIST_NAME)
     print(f"adapter: {report.n_learned} numbers learned in {report.cpu_s:.0f} CPU seconds", flush=True)
     new = questions(herd_items([HELD_OUT_FAMILY], _NEW_TRAIN, _NEW_TEST))
@@ -76,6 +78,7 @@ def train_references(out: Path, shipped: Path, table: OutcomeTable) -> OutcomeTa
         adapted,
         ask_all({name: shipped / name for name in table.herd.names}, new),
         ask_all({m.name: out / m.name for m in references}, test),
+        ask_all({m.name: out / m.name for m in longer}, table),
     ]
     recorded = replace(joined(parts), source=_SOURCE, name="references of the nano herd")
     write_outcomes(recorded, out / "outcomes")

@@ -18,6 +18,7 @@ from herdwise.experts.recipe import (
     MemberProgress,
     exact_by_family,
     make_nano,
+    nano_longer_experts,
     nano_members,
     nano_references,
 )
@@ -50,6 +51,8 @@ def test_generalists_are_held_against_the_experts_at_equal_compute_and_equal_par
     assert large.settings.config().n_params == pytest.approx(parameters, rel=0.1)
     assert compute([whole]) == pytest.approx(compute([large_whole]), rel=0.01)
     assert compute([whole]) == pytest.approx(compute([*experts, generalist]), rel=0.01)
+    assert compute(nano_longer_experts()) == 2 * compute(experts)
+    assert [m.families for m in nano_longer_experts()] == [m.families for m in experts]
     assert whole.settings.config() == generalist.settings.config()
     assert large_whole.settings.config() == large.settings.config()
     assert brief.settings.config().n_params == generalist.settings.config().n_params

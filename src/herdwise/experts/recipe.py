@@ -128,6 +128,14 @@ def nano_references(seed: int = 0) -> list[Member]:
     ]
 
 
+def nano_longer_experts(seed: int = 0) -> list[Member]:
+    """The experts with twice their steps, ``<family>-longer``: the whole herd's compute, no generalist."""
+    return [
+        replace(m, name=f"{m.name}-longer", settings=replace(m.settings, steps=2 * m.settings.steps))
+        for m in nano_members(seed)[:-1]
+    ]
+
+
 def _generalist(name: str, settings: TrainingSettings) -> Member:
     return Member(name, EXPERT_FAMILIES + GENERALIST_FAMILIES, settings)
 
