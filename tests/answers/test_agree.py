@@ -76,3 +76,8 @@ def test_tolerance_never_chains() -> None:
 def test_units_that_measure_the_same_are_converted(a: str, b: str, same: bool) -> None:
     assert same_answer(a, b) is same
     assert same_answer(b, a) is same
+
+
+def test_numbers_beyond_what_a_float_holds_agree_only_when_they_are_the_same() -> None:
+    assert same_answer("9" * 400, "9" * 400)
+    assert not same_answer("9" * 400, "8" * 400)

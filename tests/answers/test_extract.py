@@ -180,3 +180,13 @@ def test_questions_for_yes_or_no_are_told_from_others(question: str, asks: bool)
 )
 def test_a_leading_yes_or_no_is_the_answer(text: str, said: bool | None) -> None:
     assert leading_yes_no(text) is said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1e" + "9" * 5000, "2 × 10^" + "9" * 5000, "9" * 400, "-1e308 million", f"{'9' * 400}/{'9' * 400}"],
+)
+def test_a_number_beyond_what_a_float_holds_is_none_and_no_error(text: str) -> None:
+    assert numbers(text) == []
+    assert as_number(text) is None
+    assert [number.value for number in numbers(f"{text} or 7")] == [7.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from dataclasses import dataclass, field
@@ -165,7 +166,7 @@ def _number(match: re.Match[str]) -> Number | None:
             value *= 10.0 ** int(match["power"].replace("−", "-"))
         if match["exp"] is not None:
             value *= 10.0 ** int(match["exp"])
-    except OverflowError:
+    except (OverflowError, ValueError):  # int() reads no more than some thousand digits
         return None
     if match["under"] is not None:
         if float(match["under"]) == 0:
@@ -176,6 +177,8 @@ def _number(match: re.Match[str]) -> Number | None:
     scale = 1.0
     for word in re.findall("[a-z]+", (match["scale"] or "").lower()):
         scale *= _SCALES[word.removesuffix("s")]
+    if not math.isfinite(value * scale):  # beyond what a float holds, where all would be the same
+        return None
     return Number(value * scale, (match["unit"] or "").replace(" ", ""), scale)
 
 
