@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import queue
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -62,3 +65,40 @@ def test_one_process_serves_all_threads_and_ends_with_close() -> None:
     matcher.close()
     with pytest.raises(ProcessLookupError):
         os.kill(process.pid, 0)
+
+
+def test_the_answer_to_a_match_that_nobody_waited_for_is_not_the_next_ones(
+    matcher: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(queue.SimpleQueue[str]):
+        def get(self, block: bool = True, timeout: float | None = None) -> str:
+            raise KeyboardInterrupt
+
+    assert matcher.last("a", "a") == Match("a", "a")
+    with monkeypatch.context() as at_the_wait:
+        at_the_wait.setattr(matcher, "_lines", Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            matcher.last("b", "b")
+    assert matcher.last("c", "no such letter") == Match("c", "c")
+
+
+def test_a_process_that_others_ended_is_not_called_slow(matcher: Matcher) -> None:
+    assert matcher.last("a", "a") == Match("a", "a")
+    process = matcher._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGSTOP)  # so that it still lives when it is asked
+    ending = threading.Timer(0.1, process.kill)
+    ending.start()
+    with pytest.raises(PatternError, match="ended with status -9"):
+        matcher.last("b", "b")
+    ending.join()
+    assert matcher.last("c", "c") == Match("c", "c")
+
+
+def test_ctrl_c_on_the_terminal_does_not_end_a_match(matcher: Matcher) -> None:
+    assert matcher.last("a", "a") == Match("a", "a")
+    process = matcher._process
+    assert process is not None
+    process.send_signal(signal.SIGINT)
+    assert matcher.last("b", "b") == Match("b", "b")
+    assert matcher._process is process

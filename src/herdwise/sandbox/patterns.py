@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import json
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -20,10 +21,13 @@ from typing import IO
 LIMIT_S = 2.0
 # A process that gets no processor has used up none of its seconds.
 _WAIT_S = 15 * LIMIT_S
+# How a process ends that used them up.
+_RUN_OUT = -signal.SIGVTALRM if sys.platform != "win32" else None
 
-# SIGVTALRM ends it by default, also where its parent is gone and nobody else would.
+# SIGVTALRM ends it by default, also where its parent is gone and nobody else would. Ctrl-C is for the parent.
 _MATCHER = """
 import json, re, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 for line in sys.stdin:
     pattern, flags, text, whole = json.loads(line)
     if hasattr(signal, "setitimer"):
@@ -82,7 +86,8 @@ class Matcher:
             whole: the whole text must match.
 
         Raises:
-            PatternError: when it takes more than ``LIMIT_S`` processor seconds, or does not compile.
+            PatternError: when it takes more than ``LIMIT_S`` processor seconds, or does not compile, or when
+                its process was ended by others.
         """
         with self._lock:
             if self._process is None or self._process.poll() is not None:
@@ -90,16 +95,22 @@ class Matcher:
             process = self._process
             if process is None or process.stdin is None:
                 raise RuntimeError("the process that matches patterns has no input.")
-            with contextlib.suppress(BrokenPipeError):  # the empty line below says so too
-                process.stdin.write(json.dumps([pattern, int(flags), text, whole]) + "\n")
-                process.stdin.flush()
+            line, late = "", False
             try:
+                with contextlib.suppress(BrokenPipeError):  # the empty line below says so too
+                    process.stdin.write(json.dumps([pattern, int(flags), text, whole]) + "\n")
+                    process.stdin.flush()
                 line = self._lines.get(timeout=_WAIT_S if sys.platform != "win32" else LIMIT_S)
             except queue.Empty:
-                line = ""
+                late = True
+            finally:
+                if not line:  # nor may an answer that nobody waited for be taken for the next one's
+                    self._end()
             if not line:
-                self._end()
-                raise PatternError(f"a match took more than {LIMIT_S:g} seconds")
+                status = process.returncode
+                if late or status == _RUN_OUT:
+                    raise PatternError(f"a match took more than {LIMIT_S:g} seconds")
+                raise PatternError(f"the process that matches ended with status {status}")
             found = json.loads(line)
             if isinstance(found, str):
                 raise PatternError(found)
