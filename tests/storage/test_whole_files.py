@@ -49,6 +49,36 @@ def test_a_link_stays_one_and_permissions_stay_as_they_were(tmp_path: Path) -> N
     assert (real.read_bytes(), real.stat().st_mode & 0o777) == (b"new", 0o600)
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_new_files_have_the_permissions_that_new_files_have(
+    make_outcomes: Callable[..., OutcomeTable], tmp_path: Path, umask: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        write_whole(tmp_path / "page.html", b"x")
+        write_outcomes(make_outcomes({"a": [1.0, 0.0]}), tmp_path / "outcomes", texts={("q0", "a"): "said"})
+    finally:
+        os.umask(before)
+    files = [tmp_path / "page.html", *(tmp_path / "outcomes").iterdir()]
+    assert len(files) >= 5
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o666 & ~umask}
+
+
+def test_files_that_are_replaced_keep_their_permissions(
+    make_outcomes: Callable[..., OutcomeTable], tmp_path: Path
+) -> None:
+    config, copy = tmp_path / "config", tmp_path / "copy"
+    config.write_bytes(b"secret")
+    config.chmod(0o600)
+    write_whole(copy, b"secret", like=config)
+    assert copy.stat().st_mode & 0o777 == 0o600
+    table = make_outcomes({"a": [1.0, 0.0]})
+    write_outcomes(table, tmp_path / "outcomes")
+    (tmp_path / "outcomes" / "queries.parquet").chmod(0o640)
+    write_outcomes(table, tmp_path / "outcomes")
+    assert (tmp_path / "outcomes" / "queries.parquet").stat().st_mode & 0o777 == 0o640
+
+
 def test_a_device_is_written_to_and_never_replaced() -> None:
     write_whole(Path("/dev/null"), b"x")
     assert not Path("/dev/null").is_file()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+#: A file that is not there yet, written as it is.
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 def write_whole(path: Path, content: bytes, *, like: Path | None = None) -> None:
@@ -18,7 +21,7 @@ def write_whole(path: Path, content: bytes, *, like: Path | None = None) -> None
     Args:
         path: keeps its permissions where it exists.
         content: the new one.
-        like: the file whose permissions a new one gets; all may read it otherwise.
+        like: the file whose permissions a new one gets; those of any new file (umask) otherwise.
 
     Raises:
         OSError: naming the path, also where the disk is full.
@@ -31,24 +34,28 @@ def write_whole(path: Path, content: bytes, *, like: Path | None = None) -> None
             path.write_bytes(content)
             return
         place = path.resolve()  # a link to it stays one
-        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
+        temporary = place.with_name(f".{place.name[:100]}.{secrets.token_hex(8)}")
+        model = place if place.exists() else like
+        mode = None if model is None else model.stat().st_mode & 0o777
+        # Nobody reads meanwhile who may not read it in its place.
+        handle = os.open(temporary, _NEW, 0o666 if mode is None else mode)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            model = place if place.exists() else like
-            mode = 0o644 if model is None else model.stat().st_mode & 0o777
-            Path(temporary).chmod(mode)
-            Path(temporary).replace(place)
+            if mode is not None:
+                temporary.chmod(mode)
+            temporary.replace(place)
         finally:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def put_in_place(written: Mapping[Path, Path]) -> None:
-    """Move finished files to their places: temporary -> place."""
+    """Move finished files to their places, which keep their permissions: temporary -> place."""
     for temporary, place in written.items():
-        temporary.chmod(0o644)
+        if place.exists():
+            temporary.chmod(place.stat().st_mode & 0o777)
         temporary.replace(place)
 
 
