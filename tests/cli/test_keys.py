@@ -39,6 +39,22 @@ def test_a_budget_that_cannot_be_read_is_refused_with_an_example(herdwise, tmp_p
 
 
 def test_an_unknown_key_cannot_be_revoked(herdwise, tmp_path):
+    herdwise("keys", "create", "x", "--ledger", tmp_path / "l.db")
     run = herdwise("keys", "revoke", "key_none", "--ledger", tmp_path / "l.db")
     assert run.code == 2
     assert "there is no key 'key_none'" in run.err
+    assert "herdwise keys list" in run.err
+
+
+def test_a_ledger_that_is_not_there_holds_no_keys_and_is_not_made_by_looking(herdwise, tmp_path):
+    for command in (("list",), ("revoke", "key_none")):
+        run = herdwise("keys", *command, "--ledger", tmp_path / "mistyped.db")
+        assert run.code == 2
+        assert "there is no ledger" in run.err
+        assert "mistyped.db" in run.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_makes_a_key_is_told_that_every_client_needs_one_now(herdwise, tmp_path):
+    run = herdwise("keys", "create", "x", "--ledger", tmp_path / "l.db")
+    assert "every client needs a key" in run.out + run.err

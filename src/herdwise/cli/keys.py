@@ -54,11 +54,13 @@ def register(app: typer.Typer) -> None:
             policies=tuple(policy) or None,
         )
         expires_at = None if days is None else time.time() + days * 86400
-        key, secret = _ring(ledger_url(ledger, config)).create(name, terms, expires_at=expires_at)
+        ring = _ring(ledger_url(ledger, config), create=True)
+        key, secret = ring.create(name, terms, expires_at=expires_at)
         if as_json:
             console.emit_json({**_told(key), "key": secret})
             return
         console.show(f"{key.key_id} for {key.name}. Its key, shown this once:\n{secret}")
+        console.note("With a virtual key in the ledger, every client needs a key.")
 
     @group.command("list")
     def show_all(ledger: LedgerUrl = None, config: LedgerConfig = CONFIG, as_json: bool = _JSON) -> None:
@@ -85,11 +87,12 @@ def register(app: typer.Typer) -> None:
         console.show(f"{key.key_id} ({key.name}) is revoked.")
 
 
-def _ring(ledger: str) -> Keyring:
+def _ring(ledger: str, *, create: bool = False) -> Keyring:
+    """The keys of a ledger, which is made only for a new key: a name that was mistyped holds none."""
     from herdwise.serving.keyring import Keyring
     from herdwise.serving.ledger_engine import open_engine
 
-    return Keyring(open_engine(ledger, create=True))
+    return Keyring(open_engine(ledger, create=create))
 
 
 def _budget(text: str) -> Budget:

@@ -185,7 +185,13 @@ class Keyring:
         for key in self.all():
             if key.key_id == key_id:
                 return key
-        raise RequestError(f"there is no key {key_id!r}.", status=404, param="key_id", code="key_not_found")
+        raise RequestError(
+            f"there is no key {key_id!r}.",
+            status=404,
+            param="key_id",
+            code="key_not_found",
+            remedy="`herdwise keys list` and GET /admin/v1/keys name them all.",
+        )
 
     def all(self) -> Sequence[VirtualKey]:
         """All keys, the oldest first, revoked ones too."""
