@@ -147,3 +147,52 @@ async def test_a_long_head_within_the_limit_is_read(port: int) -> None:
     line = b"x-filler: " + b"a" * 1000 + b"\r\n"
     head = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n" + line * 40 + b"\r\n"
     assert (await told(port, head[:30_000], head[30_000:])).startswith(b"HTTP/1.1 200")
+
+
+UNKNOWN = b"POST /nowhere HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+CHAT = b'{"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}'
+ASKED = LENGTH.replace(b"100", b"%d" % len(CHAT)) + CHAT
+LINE = b"x-filler: " + b"a" * 1000 + b"\r\n"
+
+
+async def test_a_request_that_is_answered_before_its_body_has_come_ends_with_it(running: Running) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    async with asyncio.timeout(60):
+        writer.write(UNKNOWN)
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 404")
+        writer.write(b"0\r\n\r\n")
+        (connection,) = running.server.server_state.connections
+        while connection.cycle.more_body:  # type: ignore[union-attr]  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert connection.idle_at is not None  # type: ignore[union-attr]  # kept as any other
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [UNKNOWN, b"0\r\n\r\n", b"GET / HTTP/1.1\r\n"],
+        [ASKED, b"GET /healthz HTTP/1.1\r\n"],
+        [UNKNOWN, b"0\r\n"],
+    ],
+    ids=["after an early answer", "during an answer", "as trailers"],
+)
+async def test_no_head_without_end_is_taken_in_wherever_it_comes(port: int, sent: list[bytes]) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    taken = 0
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(60):
+            for part in sent:
+                writer.write(part)
+                await asyncio.sleep(0.05)
+            while taken < 100 * MOST_HEAD_BYTES and not writer.is_closing():
+                writer.write(LINE * 20)
+                await writer.drain()
+                await asyncio.sleep(0)
+                taken += len(LINE) * 20
+    # Sockets hold something by themselves.
+    assert taken < 50 * MOST_HEAD_BYTES
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()

@@ -224,3 +224,22 @@ async def test_who_leaves_before_the_answer_ends_is_told_of_at_once(serve: Serve
         await asyncio.sleep(0.05)
         writer.close()
         await gone.wait()
+
+
+async def test_who_leaves_with_another_request_behind_is_told_of_too(serve: Serve) -> None:
+    gone = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["extensions"][GONE](gone.set)
+        await send(start_of())
+        while not gone.is_set():
+            await send(part(b"and on", more=True))
+            await asyncio.sleep(0.01)
+
+    port = await serve(app)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(GET + GET)
+    async with asyncio.timeout(_LONG_S):
+        await reader.readuntil(b"and on")
+        writer.transport.abort()
+        await gone.wait()

@@ -9,6 +9,7 @@ import resource
 from collections.abc import Iterable
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from herdwise.serving.asking import GONE
@@ -31,7 +32,10 @@ class Protocol(HttpToolsProtocol):
     Its answers leave in fewer writes (``http_cycle``), and one timer serves all that a connection idles.
     """
 
+    #: Bytes since a part of a body, or the end of a request, was last found in what came.
     _head_bytes = 0
+    #: Whose answer is under way, or was last: with requests one behind the other not that of the latest.
+    _answering: RequestResponseCycle | None = None
     #: Time of the event loop since which nothing is under way; None = something is, or was never.
     idle_at: float | None = None
     _ringing: asyncio.TimerHandle | None = None
@@ -48,15 +52,32 @@ class Protocol(HttpToolsProtocol):
         """See ``asyncio.Protocol``."""
         if b"pgrade:" in data and _is_over(self.cycle):
             data = _staying(data)
-        super().data_received(data)
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and (cycle.more_body or not cycle.response_complete):
-            self._head_bytes = 0
-            return
         self._head_bytes += len(data)
+        super().data_received(data)
         if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
-            self.transport.write(_TOO_LONG)
+            cycle: RequestResponseCycle | None = self.cycle
+            if cycle is None or cycle.response_complete:  # else it would stand in the midst of an answer
+                self.transport.write(_TOO_LONG)
             self.transport.close()
+
+    def on_body(self, body: bytes) -> None:
+        """See ``HttpToolsProtocol``."""
+        self._head_bytes, cycle = 0, self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        """See ``HttpToolsProtocol``; also for a request that was answered before all of it was there."""
+        self._head_bytes, cycle = 0, self.cycle
+        cycle.more_body = False
+        if cycle.response_complete:
+            self._rest()
+        else:
+            cycle.message_event.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See ``asyncio.Protocol``."""
@@ -64,8 +85,13 @@ class Protocol(HttpToolsProtocol):
         if self._ringing is not None:
             self._ringing.cancel()
             self._ringing = None
-        cycle: Any = self.cycle
-        if isinstance(cycle, Cycle) and cycle.on_gone is not None and not cycle.response_complete:
+        cycle = self._answering
+        if cycle is None or cycle.response_complete:
+            return
+        if cycle is not self.cycle:  # others wait behind it, of which the latest alone was told
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if isinstance(cycle, Cycle) and cycle.on_gone is not None:
             cycle.on_gone()
 
     def on_response_complete(self) -> None:
@@ -76,7 +102,10 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-            return
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
         self.idle_at = self.loop.time()
         if self._ringing is None:
             self._ringing = self.loop.call_later(self.timeout_keep_alive, self._ring)
@@ -99,6 +128,7 @@ class Protocol(HttpToolsProtocol):
         if not cycle.access_log:
             cycle.__class__ = Cycle
             cycle.scope["extensions"] = {GONE: cycle.watch}  # type: ignore[attr-defined]
+        self._answering = cycle
         super()._start_asgi_task(cycle, app)
 
 
