@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +156,27 @@ def test_examples_that_a_voter_contradicts_and_those_that_are_measured_on_are_dr
     assert herdwise(*asked, "--source-weight", "heavy").code == 2
 
 
+def test_what_a_voter_did_not_answer_is_told_and_asked_again_and_another_model_votes_anew(
+    herdwise: Callable[..., Any], place: Any
+) -> None:
+    folder, config = place.folder, place.folder / "herdwise.yaml"
+    write_examples(folder / "given.jsonl", [Example(text, said) for text, said in SUMS[:6]])
+    asked = ["experts", "curate", "--examples", folder / "given.jsonl", "--out", folder / "kept.jsonl",
+             "--config", config, "--voter", "clerk"]  # fmt: skip
+    place.behave(["ok", ("server_error", {"status": 400, "message": "flagged by the filter"}), "ok"])
+    done = herdwise(*asked)
+    assert done.code == 0, done.err
+    assert "clerk: 1 asks were set aside" in done.err
+    aside = (folder / "kept.votes" / "clerk.set_aside.jsonl").read_text().splitlines()
+    assert ["flagged by the filter" in line for line in aside] == [True]
+    n_calls = len(place.bodies)
+    assert "set aside" not in herdwise(*asked).err
+    assert len(place.bodies) == n_calls + 1
+    config.write_text(config.read_text().replace("{name: clerk,", "{name: clerk, model: sage,"))
+    assert herdwise(*asked).code == 0
+    assert len(place.bodies) == n_calls + 1 + 6
+
+
 def test_a_candidate_of_any_backend_is_tried_and_admitted_where_it_knows_what_nobody_knew(
     herdwise: Callable[..., Any], place: Any
 ) -> None:
@@ -175,6 +198,51 @@ def test_a_candidate_of_any_backend_is_tried_and_admitted_where_it_knows_what_no
     assert len(place.bodies) == n_calls
     entry.write_text("backend: embedded\n")
     assert herdwise(*told).code == 2
+
+
+def test_an_entry_is_read_as_a_config_is_its_variables_filled_in_and_typos_named(
+    herdwise: Callable[..., Any], place: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = place.folder
+    config, entry = folder / "herdwise.yaml", folder / "entry.yaml"
+    config.write_text(config.read_text().split("  - name: sage")[0])
+    told = ["experts", "gate", "--config", config, "--outcomes", folder / "outcomes", "--entry", entry,
+            "--out", folder / "gate", "--probes", 30]  # fmt: skip
+    entry.write_text(f"name: sage\nbase_url: {place.base_url}\napi_key: ${{SAGES_KEY}}\n")
+    unset = herdwise(*told)
+    assert unset.code == 2
+    assert "entry.yaml, line 3: api_key: the environment variable SAGES_KEY is not set" in unset.err
+    monkeypatch.setenv("SAGES_KEY", "sk-sage")
+    assert herdwise(*told).code == 0
+    shown = {r.headers.get("authorization") for r in place.requests if r.body.get("model") == "sage"}
+    assert shown == {"Bearer sk-sage"}
+    for text, problem in (
+        (f"name: sage\nbase_url: {place.base_url}\nparamsb: 3\n", "Did you mean params_b?"),
+        ("name: sage\n", "has no base_url"),
+        ("- sage\n", "is no candidate"),
+    ):
+        entry.write_text(text)
+        run = herdwise(*told)
+        assert run.code == 2
+        assert problem in run.err
+    entry.unlink()
+    assert "there is no such file" in herdwise(*told).err
+
+
+def test_what_the_model_before_answered_in_the_same_folder_does_not_count_for_the_one_tried_now(
+    herdwise: Callable[..., Any], place: Any
+) -> None:
+    folder, shipped = place.folder, files("herdwise") / "data" / "nano"
+    config, entry, model = folder / "herdwise.yaml", folder / "entry.yaml", folder / "model"
+    config.write_text(config.read_text().split("  - name: sage")[0])
+    entry.write_text(f"name: small\nbackend: embedded\noptions: {{folder: {model}}}\n")
+    told = ["experts", "gate", "--config", config, "--outcomes", folder / "outcomes", "--entry", entry,
+            "--out", folder / "gate", "--probes", 30]  # fmt: skip
+    for name, n_profiles in (("sums", 1), ("sums", 1), ("dates", 2)):
+        shutil.rmtree(model, ignore_errors=True)
+        shutil.copytree(str(shipped / name), model)
+        assert herdwise(*told).code == 0
+        assert len(list((folder / "gate" / "probes").iterdir())) == n_profiles
 
 
 def test_the_gate_measures_the_configs_policy_where_answers_are_on_record_and_says_so_where_not(

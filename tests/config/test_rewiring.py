@@ -118,6 +118,13 @@ def test_another_model_in_the_same_folder_is_another_identity(nano_folder: Path,
     assert identity(upstream) == "openai_compatible m"
 
 
+def test_an_identity_tells_options_apart_and_shows_none_of_their_values() -> None:
+    nodes = [CandidateNode(name="a", backend="own", options={"token": f"sk-{i}"}) for i in range(2)]
+    told = [identity(node) for node in nodes]
+    assert told[0] != told[1]
+    assert "sk-" not in "".join(told)
+
+
 def test_a_config_that_is_refused_leaves_no_trace(file: File) -> None:
     first = file.build()
     file.write(TWO + "nonsense: 1\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -25,7 +25,7 @@ from herdwise.cli.experts_inputs import (
 )
 
 if TYPE_CHECKING:
-    from herdwise.config.tree import CandidateNode, Config
+    from herdwise.config.tree import Config
     from herdwise.experts.enlist import Enlisted, Running
     from herdwise.experts.gate import Verdict
 
@@ -63,6 +63,8 @@ def register(group: typer.Typer) -> None:
         """
         import msgspec
 
+        from herdwise.config.identity import identity
+        from herdwise.config.load import load_candidate
         from herdwise.config.options import read_options
         from herdwise.config.wiring import build_backend, build_herd
         from herdwise.experts.examples import pretty
@@ -70,7 +72,7 @@ def register(group: typer.Typer) -> None:
         from herdwise.storage.whole_files import write_whole
 
         wired = wire(config)
-        node = _node(read_entry(entry), entry)
+        node = load_candidate(entry)
         expert = build_herd(msgspec.structs.replace(wired.config, candidates=[node]))[node.name]
         table = read_tables(outcomes or [], ledger, out)
         settings = ProofSettings(
@@ -92,7 +94,8 @@ def register(group: typer.Typer) -> None:
                 wired.reach,
                 out,
                 settings=settings,
-                identity=f"{node.backend} {node.model or node.name} {node.options}",
+                identity=identity(node),
+                identify=wired.identity,
                 seed=seed,
                 progress=progress,
             )
@@ -179,9 +182,10 @@ def say_verdict(verdict: Verdict) -> None:
     console.table(
         f"Quality % of the routed herd, policy {verdict.policy}", ["", "without it", "with it"], rows
     )
+    alone = percent(verdict.expert_quality)
     console.show(
-        f"It would answer {100 * verdict.share:.1f}% of the queries;"
-        f" alone it reaches {percent(verdict.expert_quality) or 'unknown'}% of its cluster."
+        f"It would answer {100 * verdict.share:.1f}% of the queries"
+        + ("." if alone is None else f"; alone it reaches {alone}% of its cluster.")
     )
     if verdict.policy_note:
         console.note(f"single was measured: {verdict.policy_note}.")
@@ -199,22 +203,3 @@ def say_enlisted(done: Enlisted) -> None:
         console.show(f"The running endpoint serves {len(done.reloaded)} candidates now.")
     for key in done.needs_restart:
         console.warn(f"{key} has changed too; that takes effect after a restart")
-
-
-def _node(entry: dict[str, Any], file: Path) -> CandidateNode:
-    import msgspec
-
-    from herdwise.config.tree import CandidateNode, Secret
-    from herdwise.core.errors import ConfigError
-
-    def decode(kind: type, value: Any) -> Any:
-        if kind is Secret:
-            return Secret(str(value))
-        raise NotImplementedError
-
-    try:
-        return msgspec.convert(entry, CandidateNode, strict=False, dec_hook=decode)
-    except msgspec.ValidationError as error:
-        raise ConfigError(
-            f"{file}: the candidate cannot be read: {error}.", remedy="See docs/configuration.md."
-        ) from None

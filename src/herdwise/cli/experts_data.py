@@ -170,6 +170,8 @@ def register(group: typer.Typer) -> None:
                         lambda name=name: wired.reach(name),  # type: ignore[misc]
                         [example.query for example in given],
                         out.parent / f"{out.stem}.votes" / f"{name}.jsonl",
+                        identity=wired.identity(name),
+                        note=lambda text, name=name: console.warn(f"{name}: {text}"),  # type: ignore[misc]
                         progress=lambda done, total, name=name: progress(f"ask {name}", done, total),  # type: ignore[misc]
                     )
         settings = CurateSettings(

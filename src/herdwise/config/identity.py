@@ -11,12 +11,14 @@ from herdwise.config.tree import CandidateNode
 def identity(node: CandidateNode) -> str:
     """Backend and model, and of a model in a folder its weights too: another model is another identity.
 
+    It stands in files: of options, which may hold a key under any name, it tells a digest.
+
     Raises:
         OSError: when the folder's files cannot be read.
     """
     told = f"{node.backend} {node.model or node.name}"
     if node.base_url is None and node.options:
-        told += f" {sorted(node.options.items())}"
+        told += f" {hashlib.sha256(repr(sorted(node.options.items())).encode()).hexdigest()}"
     files = [(file.name, _sha256(file)) for file in _files(node)]
     return f"{told} {files}" if files else told
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from herdwise.config.document import Document, read
-from herdwise.config.tree import Config, Node, Secret
+from herdwise.config.tree import CandidateNode, Config, Node, Secret
 from herdwise.core.errors import ConfigError
 
 _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
@@ -47,6 +47,33 @@ def load(path: str | Path, environ: Mapping[str, str] | None = None, *, text: st
         raise _explained(error, document) from None
     _check(config, document)
     return _absolute(config, path.resolve().parent)
+
+
+def load_candidate(path: str | Path, environ: Mapping[str, str] | None = None) -> CandidateNode:
+    """Read, fill in and check a file that holds one candidate, its keys as a config has them.
+
+    Args:
+        path: a YAML or JSON file.
+        environ: as for ``load``.
+
+    Raises:
+        ConfigError: naming file, line and path of what is wrong.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ConfigError(
+            f"{path}: there is no such file.", remedy="Name a JSON or YAML file of a candidate."
+        )
+    document = read(path, os.environ if environ is None else environ)
+    if not isinstance(document.root, dict) or "name" not in document.root:
+        raise ConfigError(f"{path} is no candidate.", remedy="Write its keys as in a config, name first.")
+    tree = _known_keys(document.root, CandidateNode, "", document)
+    try:
+        node = msgspec.convert(tree, CandidateNode, strict=False, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise _explained(error, document) from None
+    _check_candidate(node, "", document)
+    return node
 
 
 def _known_keys(value: Any, expected: Any, path: str, document: Document) -> Any:
@@ -111,19 +138,38 @@ def _explained(error: msgspec.ValidationError, document: Document) -> ConfigErro
     return document.error(path, f"{problem[:1].lower()}{problem[1:]}.", remedy=remedy)
 
 
+def _check_candidate(candidate: CandidateNode, path: str, document: Document) -> None:
+    name, inside = candidate.name, f"{path}." if path else ""
+    if not name or not name.isprintable() or not name.isascii() or name != name.strip() or "," in name:
+        raise document.error(
+            f"{inside}name", "a name is printable ASCII, without commas (it goes into HTTP headers)."
+        )
+    if name == "auto" or name.startswith("auto/"):
+        raise document.error(
+            f"{inside}name", f"{name!r} is what clients call to be routed.", remedy="Choose another name."
+        )
+    if candidate.base_url is not None and not _is_http(candidate.base_url):
+        raise document.error(
+            f"{inside}base_url",
+            "not an http:// or https:// address.",
+            remedy="Such as http://127.0.0.1:8000/v1.",
+        )
+    if candidate.backend == "openai_compatible" and candidate.base_url is None:
+        raise document.error(
+            path, f"candidate {name!r} has no base_url.", remedy="Such as http://127.0.0.1:8000/v1."
+        )
+    if candidate.api_key is not None and any(c.isspace() for c in candidate.api_key.reveal()):
+        raise document.error(f"{inside}api_key", "a key with a blank or a line break in it.")
+    total, active = candidate.params_b, candidate.active_params_b
+    if total is not None and active is not None and active > total:
+        raise document.error(f"{inside}active_params_b", "more parameters are active than there are.")
+
+
 def _check(config: Config, document: Document) -> None:
     """What no type can say."""
     first: dict[str, int] = {}
     for i, candidate in enumerate(config.candidates):
         path, name = f"candidates[{i}]", candidate.name
-        if not name or not name.isprintable() or not name.isascii() or name != name.strip() or "," in name:
-            raise document.error(
-                f"{path}.name", "a name is printable ASCII, without commas (it goes into HTTP headers)."
-            )
-        if name == "auto" or name.startswith("auto/"):
-            raise document.error(
-                f"{path}.name", f"{name!r} is what clients call to be routed.", remedy="Choose another name."
-            )
         if name in first:
             raise document.error(
                 f"{path}.name",
@@ -131,21 +177,7 @@ def _check(config: Config, document: Document) -> None:
                 remedy="Rename or remove one.",
             )
         first[name] = i
-        if candidate.base_url is not None and not _is_http(candidate.base_url):
-            raise document.error(
-                f"{path}.base_url",
-                "not an http:// or https:// address.",
-                remedy="Such as http://127.0.0.1:8000/v1.",
-            )
-        if candidate.backend == "openai_compatible" and candidate.base_url is None:
-            raise document.error(
-                path, f"candidate {name!r} has no base_url.", remedy="Such as http://127.0.0.1:8000/v1."
-            )
-        if candidate.api_key is not None and any(c.isspace() for c in candidate.api_key.reveal()):
-            raise document.error(f"{path}.api_key", "a key with a blank or a line break in it.")
-        total, active = candidate.params_b, candidate.active_params_b
-        if total is not None and active is not None and active > total:
-            raise document.error(f"{path}.active_params_b", "more parameters are active than there are.")
+        _check_candidate(candidate, path, document)
     endpoint = config.telemetry.endpoint
     if endpoint is not None and (not _is_http(endpoint) or urlsplit(endpoint).username is not None):
         raise document.error(

@@ -169,9 +169,10 @@ class _Making:
         def work() -> Work:
             if order.judge is not None:
                 _empty_unless(order.out / "judges", inputs, order.seed)
+            unheard: list[str] = []
             found: Curated = curate(
                 examples,
-                votes=self._votes(examples),
+                votes=self._votes(examples, unheard.append),
                 score=None if order.judge is None else self._doubts,
                 held_out=measured,
                 of_this_kind=[texts[id_] for id_ in target.seeds],
@@ -183,12 +184,12 @@ class _Making:
             write_examples(kept, found.examples)
             write_whole(dropped, b"".join(msgspec.json.encode(d) + b"\n" for d in found.dropped))
             figures = {"n": len(found.examples), "dropped": found.counts, "auroc": found.auroc}
-            return {**figures, "notes": found.notes}, [kept, dropped]
+            return {**figures, "notes": [*found.notes, *unheard]}, [kept, dropped]
 
         figures = self._step("curate", inputs, work)
         return read_examples(kept) if figures["n"] else []
 
-    def _votes(self, examples: Sequence[Example]) -> dict[str, dict[str, str]]:
+    def _votes(self, examples: Sequence[Example], note: Callable[[str], None]) -> dict[str, dict[str, str]]:
         order = self.order
         return {
             name: vote(
@@ -198,6 +199,7 @@ class _Making:
                 order.out / "votes" / f"{i}.jsonl",
                 identity=order.identify(name),
                 progress=lambda done, total: self.progress("ask the voters", done, total),
+                note=lambda text, name=name: note(f"{name}: {text}"),  # type: ignore[misc]
             )
             for i, name in enumerate(order.voters)
         }
@@ -288,6 +290,7 @@ class _Making:
                 seeds=[*target.seeds, *target.related],
                 cluster=target.measured,
                 identity=str(weights),
+                identify=order.identify,
                 seed=order.seed,
                 progress=self.progress,
             )

@@ -63,6 +63,7 @@ def prove(
     seeds: Sequence[str] = (),
     cluster: Sequence[str] = (),
     identity: str = "",
+    identify: Callable[[str], str] = str,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[Verdict, OutcomeTable]:
@@ -80,7 +81,8 @@ def prove(
         out: folder of the profiles; what was asked before is not asked again.
         seeds: ids of the queries that the expert was made for, and of those like them; it is asked them all.
         cluster: ids of the held-back queries that it was made for.
-        identity: what stands behind the expert's name.
+        identity: what stands behind the expert's name; what another model answered under it does not count.
+        identify: what stands behind a name of the herd.
         seed: of the samples and of the bootstrap.
 
     Returns:
@@ -125,13 +127,14 @@ def prove(
         progress=progress,
     )
     for name, missing in trial.unmeasured().items():
+        behind = identity if name == expert.name else identify(name)
         items = items_of(table, missing, settings.grader, settings.grader_options)
         more = probe(
             expert if name == expert.name else herd[name],
             reach_expert if name == expert.name else lambda name=name: reach(name),  # type: ignore[misc]
             items,
-            out / "asked" / _digest(name, identity if name == expert.name else "", [i.id for i in items]),
-            identity=identity if name == expert.name else "",
+            out / "asked" / _digest(name, behind, [i.id for i in items]),
+            identity=behind,
             concurrency=settings.concurrency,
             progress=lambda done, total: report("ask the herd", done, total),
         )

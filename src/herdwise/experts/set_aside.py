@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 
 from herdwise.core.errors import BackendError, ConnectError, RateLimitError, UnsupportedError
+from herdwise.storage.whole_files import write_whole
 
 #: Share of the asks that may be set aside.
 MAX_SHARE = 0.2
@@ -77,3 +81,20 @@ class Ending:
         """The reasons in a line, the commonest first."""
         reasons = Counter(each.reason for each in self.set_aside).most_common(3)
         return "; ".join(f"{n} times {reason}" for reason, n in reasons)
+
+
+@contextmanager
+def kept_aside(ending: Ending, path: Path, note: Callable[[str], None] | None) -> Iterator[None]:
+    """What was set aside stands in a file, however the asking ends.
+
+    Args:
+        ending: of whom is asked meanwhile.
+        path: of the file, JSON lines; empty where nothing was set aside.
+        note: told in a sentence what was.
+    """
+    try:
+        yield
+    finally:
+        write_whole(path, b"".join(msgspec.json.encode(each) + b"\n" for each in ending.set_aside))
+        if ending.set_aside and note is not None:
+            note(f"{len(ending.set_aside)} asks were set aside, see {path}: {ending.told()}")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from herdwise.experts.distil import distil, messages_for
 from herdwise.experts.examples import Example, pretty, read_examples
 from herdwise.experts.families import family
 from herdwise.experts.order import Source
-from herdwise.experts.set_aside import MAX_SHARE, Ending
+from herdwise.experts.set_aside import MAX_SHARE, kept_aside
 from herdwise.experts.synthesise import prompts, synthesise
 from herdwise.experts.teacher import Teacher, most_usd
 from herdwise.experts.weakness import Target
@@ -122,7 +121,7 @@ def from_teacher(
                         concurrency=lesson.concurrency,
                         max_refused=lesson.max_refused,
                     ) as teacher,
-                    _kept(teacher.ending, folder, note),
+                    kept_aside(teacher.ending, folder / "set_aside.jsonl", note),
                 ):
                     written = await synthesise(
                         teacher,
@@ -207,18 +206,6 @@ def estimate(target: Target, table: OutcomeTable, candidate: Candidate, lesson: 
 def _texts(target: Target, table: OutcomeTable) -> list[str]:
     texts = dict(zip(table.query_ids, table.texts, strict=True))
     return [texts[id_] for id_ in target.seeds]
-
-
-@contextmanager
-def _kept(ending: Ending, folder: Path, note: Callable[[str], None] | None) -> Iterator[None]:
-    """What was set aside stands in a file, however the asking ends."""
-    path = folder / "set_aside.jsonl"
-    try:
-        yield
-    finally:
-        write_whole(path, b"".join(msgspec.json.encode(each) + b"\n" for each in ending.set_aside))
-        if ending.set_aside and note is not None:
-            note(f"{len(ending.set_aside)} asks were set aside, see {path}: {ending.told()}")
 
 
 def _counts(found: object) -> dict[str, object]:
