@@ -150,8 +150,6 @@ async def test_a_long_head_within_the_limit_is_read(port: int) -> None:
 
 
 UNKNOWN = b"POST /nowhere HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
-CHAT = b'{"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}'
-ASKED = LENGTH.replace(b"100", b"%d" % len(CHAT)) + CHAT
 LINE = b"x-filler: " + b"a" * 1000 + b"\r\n"
 
 
@@ -173,10 +171,9 @@ async def test_a_request_that_is_answered_before_its_body_has_come_ends_with_it(
     "sent",
     [
         [UNKNOWN, b"0\r\n\r\n", b"GET / HTTP/1.1\r\n"],
-        [ASKED, b"GET /healthz HTTP/1.1\r\n"],
         [UNKNOWN, b"0\r\n"],
     ],
-    ids=["after an early answer", "during an answer", "as trailers"],
+    ids=["after an early answer", "as trailers"],
 )
 async def test_no_head_without_end_is_taken_in_wherever_it_comes(port: int, sent: list[bytes]) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", port)

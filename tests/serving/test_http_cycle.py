@@ -16,7 +16,7 @@ from herdwise.routing.declared import DeclaredRouter
 from herdwise.routing.single import Single
 from herdwise.serving.app import App
 from herdwise.serving.asking import GONE
-from herdwise.serving.connections import Protocol
+from herdwise.serving.connections import MOST_HEAD_BYTES, Protocol
 from herdwise.serving.service import Service, Settings
 
 _LONG_S = 30.0
@@ -243,3 +243,19 @@ async def test_who_leaves_with_another_request_behind_is_told_of_too(serve: Serv
         await reader.readuntil(b"and on")
         writer.transport.abort()
         await gone.wait()
+
+
+async def test_who_sends_a_head_without_end_during_an_answer_is_hung_up_on(serve: Serve) -> None:
+    gone = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["extensions"][GONE](gone.set)
+        await gone.wait()
+
+    port = await serve(app)
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(GET + b"GET / HTTP/1.1\r\n" + b"x-filler: 0123456789\r\n" * (MOST_HEAD_BYTES // 10))
+    async with asyncio.timeout(_LONG_S):
+        await gone.wait()
+    assert Counting.written == []  # no word stands in the midst of an answer
+    writer.close()
