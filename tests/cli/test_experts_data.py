@@ -271,6 +271,23 @@ def test_the_gate_measures_the_configs_policy_where_answers_are_on_record_and_sa
     assert len(place.bodies) == n_calls
 
 
+def test_what_others_put_in_a_folder_is_never_replaced(herdwise: Callable[..., Any], place: Any) -> None:
+    folder = place.folder
+    served = folder / "router" / "manifest.json"
+    served.parent.mkdir()
+    served.write_text("mine")
+    (folder / "sage.yaml").write_text(f"name: newcomer\nbase_url: {place.base_url}\n")
+    told = ["--config", folder / "herdwise.yaml", "--outcomes", folder / "outcomes", "--out", folder]
+    gate = herdwise("experts", "gate", "--entry", folder / "sage.yaml", *told)
+    made = herdwise("experts", "make", "--name", "x", "--no-enlist", "--family", "plurals", *told)
+    for run, named in ((gate, "holds router,"), (made, "holds outcomes, router,")):
+        assert run.code == 2
+        assert named in run.err
+        assert "Choose another --out" in run.err
+    assert served.read_text() == "mine"
+    assert place.bodies == []
+
+
 def test_make_says_what_is_missing_before_it_starts(herdwise: Callable[..., Any], place: Any) -> None:
     folder = place.folder
     told = ["experts", "make", "--config", folder / "herdwise.yaml", "--outcomes", folder / "outcomes",

@@ -167,3 +167,13 @@ def test_an_output_that_cannot_take_the_figures_ends_with_a_word(folder: Path) -
     assert run.returncode == 1
     assert b"No space left on device" in run.stderr
     assert b"Traceback" not in run.stderr
+
+
+def test_a_folder_in_a_pages_place_is_named_before_anything_is_measured(
+    herdwise: Callable[..., Any], folder: Path, tmp_path: Path
+) -> None:
+    for command in ("report", "prune"):
+        run = herdwise(command, "--outcomes", folder, "--out", tmp_path)
+        assert run.code == 2
+        assert f"{tmp_path} is a folder" in run.err
+        assert "learn" not in run.err

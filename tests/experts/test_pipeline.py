@@ -169,6 +169,7 @@ def test_a_sabotaged_expert_is_refused(order: Order, tmp_path: Path) -> None:
     # An earlier model was admitted: nobody may enlist this one by what is left of it.
     (order.out / "router").mkdir(parents=True)
     (order.out / "candidate.json").write_text("{}")
+    Manifest(order.out, order.name).run("select", {"of": "the earlier model"}, lambda: ({}, []))
     made = make(replace(order, source=from_file(data), curation=curation))
     assert (made.status, made.entry, made.router) == ("refused", None, None)
     assert made.verdict is not None

@@ -68,9 +68,11 @@ def register(group: typer.Typer) -> None:
         from herdwise.config.options import read_options
         from herdwise.config.wiring import build_backend, build_herd
         from herdwise.experts.examples import pretty
+        from herdwise.experts.manifest import refuse_others
         from herdwise.experts.proving import ProofSettings, prove, save_router_with
         from herdwise.storage.whole_files import write_whole
 
+        refuse_others(out, "verdict.json", ["router"])
         wired = wire(config)
         node = load_candidate(entry)
         expert = build_herd(msgspec.structs.replace(wired.config, candidates=[node]))[node.name]

@@ -45,6 +45,8 @@ def register(app: typer.Typer) -> None:
         from herdwise.storage.outcomes import read_outcomes
         from herdwise.storage.whole_files import write_whole
 
+        if out is not None and out.is_dir():
+            raise ConfigError(f"{out} is a folder; the page is a file.", remedy="Choose another --out.")
         if out is not None and not out.parent.is_dir():
             raise ConfigError(f"there is no folder {out.parent}.", remedy="Make it, or choose another --out.")
         if cost is not None and cost not in COST_KINDS:

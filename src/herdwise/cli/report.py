@@ -60,6 +60,8 @@ def register(app: typer.Typer) -> None:
         from herdwise.evaluation.report import render
         from herdwise.storage.whole_files import write_whole
 
+        if out.is_dir():
+            raise ConfigError(f"{out} is a folder; the page is a file.", remedy="Choose another --out.")
         if not out.parent.is_dir():
             raise ConfigError(f"there is no folder {out.parent}.", remedy="Make it, or choose another --out.")
         found = options.measure(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from herdwise.core.errors import ArtefactError
+from herdwise.core.errors import ArtefactError, InputError
 from herdwise.core.version import __version__
 from herdwise.experts.examples import pretty
 from herdwise.storage.whole_files import write_whole
@@ -127,6 +127,25 @@ class Manifest:
     def _write(self) -> None:
         document = _Document(FORMAT, VERSION, self.expert, self.steps)
         write_whole(self.path, pretty(document))
+
+
+def refuse_others(folder: Path, own: str, replaced: Sequence[str]) -> None:
+    """Whoever replaces what stands in a folder asks first whether it is another's, such as a served router.
+
+    Args:
+        folder: that was named.
+        own: a file that tells that it was written here before.
+        replaced: names in the folder that will be replaced or removed.
+
+    Raises:
+        InputError: when one of them is there without it.
+    """
+    there = [name for name in replaced if (folder / name).exists()]
+    if there and not (folder / own).exists():
+        raise InputError(
+            f"{folder} holds {', '.join(there)}, which would be replaced, and no {own} of an earlier run.",
+            remedy="Choose another --out.",
+        )
 
 
 def _read(path: Path, expert: str) -> _Document:

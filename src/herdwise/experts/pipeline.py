@@ -26,7 +26,7 @@ from herdwise.experts.curate import Curated, curate
 from herdwise.experts.examples import Example, digest_of, pretty, read_examples, write_examples
 from herdwise.experts.finetune import TrainingProgress, finetune
 from herdwise.experts.gate import Verdict
-from herdwise.experts.manifest import Manifest, Work, sha256
+from herdwise.experts.manifest import Manifest, Work, refuse_others, sha256
 from herdwise.experts.merge_folders import merge_folders
 from herdwise.experts.order import Made, Order, Progress, Status, entry_of
 from herdwise.experts.proving import prove, save_router_with
@@ -38,6 +38,10 @@ from herdwise.experts.weakness import Target, choose_target
 from herdwise.storage.whole_files import write_whole
 from herdwise.storage.write_outcomes import write_outcomes
 
+#: What is replaced in the folder of an expert, or removed.
+OVERWRITTEN = (
+    *("examples.jsonl", "curated.jsonl", "judges", "model", "merged", "model-int8", "outcomes", "router"),
+)
 #: Share of the curated examples that training only reports on.
 _DEV_SHARE = 0.05
 
@@ -60,6 +64,7 @@ class _Making:
             raise InputError(
                 f"{order.name!r} is in the herd already.", remedy="Choose another name for the expert."
             )
+        refuse_others(order.out, "manifest.json", OVERWRITTEN)
         order.out.mkdir(parents=True, exist_ok=True)
         self.manifest = Manifest(order.out, order.name)
         self.done: list[str] = []
