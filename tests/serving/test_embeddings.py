@@ -9,6 +9,8 @@ import numpy as np
 import openai
 import pytest
 
+from herdwise.backends.openai_compatible import OpenAICompatible
+from herdwise.core.candidate import Candidate
 from herdwise.routing.router import Router
 from herdwise.serving.embeddings import ENCODER_MODEL
 
@@ -155,3 +157,18 @@ async def test_a_candidate_that_cannot_embed_says_so(endpoint: Any, provider_ups
     failing.upstreams["small"].behave("server_error", everywhere=True)
     reply = await failing.send("POST", "/v1/embeddings", {"model": "small", "input": "x"})
     assert (reply.status, reply.error["code"]) == (502, "upstream_failed")
+
+
+async def test_what_the_ledger_says_of_a_failure_that_nobody_expected_is_what_the_client_was_told(
+    endpoint: Any,
+) -> None:
+    class Broken(OpenAICompatible):
+        async def embed(self, body: Any) -> Any:
+            raise ZeroDivisionError
+
+    backends = {"small": Broken("small", "http://127.0.0.1:1/v1", "m")}
+    e = await endpoint(candidates=[Candidate("small", quality=0.5)], backends=backends)
+    reply = await e.send("POST", "/v1/embeddings", {"model": "small", "input": "x"})
+    assert reply.status == 500
+    metrics = (await e.send("GET", "/metrics")).raw.decode()
+    assert 'herdwise_requests_total{api="/v1/embeddings",policy="embeddings",status="500"} 1' in metrics

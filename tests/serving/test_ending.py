@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 import uuid
 
 import pytest
@@ -53,3 +55,18 @@ async def test_news_over_redis_end_at_any_moment(redis_url: str) -> None:
         await asyncio.sleep(moments.random() * 0.008)
         async with asyncio.timeout(60):
             await news.close()
+
+
+#: What a signal breaks into may be the start of a thread, which holds the interpreter's list of threads.
+BROKEN_INTO = """
+import threading, time
+from herdwise.serving.ending import end_by_force
+with threading._active_limbo_lock:
+    end_by_force(0.1, 7, "too late")
+    time.sleep(60)
+"""
+
+
+def test_an_end_by_force_waits_for_nothing_that_a_signal_broke_into() -> None:
+    ended = subprocess.run([sys.executable, "-c", BROKEN_INTO], timeout=50, check=False)
+    assert ended.returncode == 7

@@ -257,7 +257,7 @@ async def test_who_sends_a_head_without_end_during_an_answer_is_hung_up_on(serve
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(GET + b"GET / HTTP/1.1\r\n")
     async with asyncio.timeout(_LONG_S):
-        while not gone.is_set():  # noqa: ASYNC110
+        while not gone.is_set():
             await asyncio.sleep(0.05)
             writer.write(b"x-filler: 0123456789\r\n" * (MOST_HEAD_BYTES // 20))
     assert Counting.written == []  # no word stands in the midst of an answer

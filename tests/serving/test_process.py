@@ -194,3 +194,35 @@ async def test_on_sigterm_no_request_on_a_kept_connection_is_lost(tmp_path: Path
         server.stdout.close()
     assert set(statuses) == {200}
     assert rows(tmp_path / "ledger.db", "select count(*) from decisions") == [(len(statuses),)]
+
+
+GUEST = (
+    SERVER.rpartition("serve(service")[0]
+    + """
+import socket, threading, time
+import uvicorn
+from herdwise.serving.app import App
+from herdwise.serving.connections import Protocol
+from herdwise.serving.ending import LEAVE_S
+from herdwise.serving.process import Server
+
+def ready():
+    # What asyncio waits for at its end, for longer than a process that is the server's own would live.
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, LEAVE_S + 2)
+    server.should_exit = True
+
+app = App(service)
+config = uvicorn.Config(app, http=Protocol, ws="none", lifespan="on", log_config=None, access_log=False)
+server = Server(config, app, ready)
+guest = threading.Thread(target=lambda: server.run(sockets=[socket.create_server(("127.0.0.1", 0))]))
+guest.start()
+guest.join()
+print("the host goes on", flush=True)
+"""
+)
+
+
+def test_a_server_on_a_thread_of_another_program_does_not_end_that_by_force(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", GUEST, f"sqlite:///{tmp_path / 'ledger.db'}", "0.1"]
+    host = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=100, check=False)
+    assert (host.returncode, host.stdout) == (0, "the host goes on\n")

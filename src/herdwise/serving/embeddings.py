@@ -99,6 +99,7 @@ class Embeddings:
         course.asks.append(ask)
         self._dispatcher.open[course.id] = course
         told: dict[str, Any] | WireError = ENDING
+        status = ENDING.status
         limit_s = self._service.settings.request_timeout_s
         try:
             ask.begin()
@@ -117,7 +118,9 @@ class Embeddings:
             course.finish("failed", "the candidate that the request named failed")
             reason = "the request named this candidate"
             told = from_failures([error], reason=reason, timed_out=False)
+            status = told.status
         except BaseException:
+            status = 500  # what nobody expected
             ask.end("failed", BackendError("internal error", candidate=name))
             course.finish("failed", "internal error")
             raise
@@ -125,11 +128,11 @@ class Embeddings:
             ask.usage = _usage(answer)
             ask.end("answered")
             course.finish("answered", "the request named this candidate", ask)
-            told = {**answer, "model": name}
+            told, status = {**answer, "model": name}, 200
         finally:
             course.waited_s = ask.latency_s or 0.0
             del self._dispatcher.open[course.id]
-            self._record(course, told.status if isinstance(told, WireError) else 200)
+            self._record(course, status)
             if admitted is not None:
                 await self._admission.settle(admitted, course)
         return told

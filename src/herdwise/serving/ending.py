@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
 import threading
+from _thread import start_new_thread
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -85,7 +87,7 @@ async def on_thread(work: Callable[[], _T]) -> _T:
             result = work()
         except Exception as error:  # noqa: BLE001 - it is for who waits
             problem = error
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
             loop.call_soon_threadsafe(tell, result, problem)
 
     threading.Thread(target=run, name="herdwise-end", daemon=True).start()
@@ -96,6 +98,8 @@ def end_by_force(seconds: float, status: int, word: str = "") -> threading.Event
     """Have this process end after so many seconds, should it not have ended by then. Set, it lives on.
 
     Threads that wait for a database cannot be broken off, and the interpreter would wait for them for ever.
+    May be called by a signal's handler: it takes no lock that the code which the signal broke into may hold,
+    as ``threading.Thread.start`` does.
 
     Args:
         seconds: from now on.
@@ -108,17 +112,18 @@ def end_by_force(seconds: float, status: int, word: str = "") -> threading.Event
     def wait() -> None:
         if ended.wait(seconds):
             return
-        speaking = threading.Thread(target=_say, args=(word,), daemon=True)
-        speaking.start()
-        speaking.join(_WORD_S)
+        said = threading.Event()
+        start_new_thread(_say, (word, said))
+        said.wait(_WORD_S)
         os._exit(status)
 
-    threading.Thread(target=wait, name="herdwise-watchdog", daemon=True).start()
+    start_new_thread(wait, ())
     return ended
 
 
-def _say(word: str) -> None:
+def _say(word: str, said: threading.Event) -> None:
     if word:
         logger.error("%s", word)
     sys.stdout.flush()
     sys.stderr.flush()
+    said.set()

@@ -70,8 +70,11 @@ class Server(uvicorn.Server):
         self._watchdogs: list[threading.Event] = []
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """See ``uvicorn.Server``: meanwhile the process is its own, and ends with it if something hangs."""
-        self._own = True
+        """See ``uvicorn.Server``: meanwhile the process is its own, and ends with it if something hangs.
+
+        On another thread than the main one it is a guest, whose host goes on.
+        """
+        self._own = threading.current_thread() is threading.main_thread()
         try:
             super().run(sockets=sockets)
         finally:
