@@ -12,9 +12,11 @@ import numpy as np
 
 from herdwise.core.errors import ArtefactError, ConfigError
 from herdwise.experts.adamw import AdamW
+from herdwise.experts.examples import pretty
 from herdwise.experts.nano_torch import Examples, examples, torch_module
 from herdwise.experts.training_settings import TrainingProgress, TrainingReport, TrainingSettings
 from herdwise.experts.training_state import LossCurve, State, drop_state, load_state, read_losses, save_state
+from herdwise.storage.whole_files import write_whole
 
 #: Batches that are cut from one stretch of the shuffled items, so that texts of like length stand together.
 _STRETCH = 16
@@ -143,7 +145,7 @@ def finished(folder: Path, run: str) -> TrainingReport | None:
 
 def finish(folder: Path, report: TrainingReport) -> None:
     """Write the report, which marks the run as done, and let go of its checkpoint."""
-    (folder / _REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    write_whole(folder / _REPORT, pretty(report))
     drop_state(folder)
 
 

@@ -19,8 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from herdwise.core.errors import ArtefactError, ConfigError
+from herdwise.storage.whole_files import write_whole
 
 _FILE = "checkpoint/state.safetensors"
+#: What it is called while it is written.
+_PART = ".part"
 _LOSSES = "loss.jsonl"
 
 
@@ -65,7 +68,7 @@ def save_state(folder: Path, run: str, state: State) -> None:
         f"{part}:{name}": np.ascontiguousarray(t) for part, own in parts.items() for name, t in own.items()
     }
     stated = {"run": run, "step": str(state.step), "cpu_s": repr(state.cpu_s)}
-    part = path.with_suffix(".part")
+    part = path.with_suffix(_PART)
     save_file(tensors, part, metadata=stated)
     part.replace(path)
 
@@ -100,6 +103,7 @@ def load_state(folder: Path, run: str) -> State | None:
 def drop_state(folder: Path) -> None:
     """Remove the checkpoint of a finished run."""
     (folder / _FILE).unlink(missing_ok=True)
+    (folder / _FILE).with_suffix(_PART).unlink(missing_ok=True)  # of a run that was killed at it
     if (folder / _FILE).parent.is_dir():
         (folder / _FILE).parent.rmdir()
 
@@ -115,7 +119,7 @@ class LossCurve:
     def __init__(self, folder: Path, step: int) -> None:
         self._path = folder / _LOSSES
         kept = [line for line in read_losses(folder) if line["step"] <= step] if step else []
-        self._path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in kept))
+        write_whole(self._path, b"".join(msgspec.json.encode(line) + b"\n" for line in kept))
 
     def add(self, **line: float) -> None:
         """Append a line."""
