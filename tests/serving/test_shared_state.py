@@ -301,6 +301,32 @@ async def test_a_key_without_budgets_needs_no_ledger_and_one_with_budgets_does(r
         await meter.close()
 
 
+async def test_a_key_without_budgets_does_not_wait_for_a_ledger_that_hangs(redis_url: str) -> None:
+    read: list[float] = []
+
+    async def hanging(key_id: str, since: float) -> int:
+        del key_id
+        read.append(since)
+        await asyncio.Event().wait()
+        return 0
+
+    at = time.time()
+    for meter in (LocalMeter(hanging), RedisMeter(redis_url, hanging)):
+        read.clear()
+        async with asyncio.timeout(60):
+            # One with budgets, which waits for it, holds up nobody else.
+            other = key_of(Terms(budgets=(Budget(1.0, "day"),)))
+            waiting = asyncio.create_task(meter.begin(other, at))
+            for _ in range(40):
+                bare = key_of(Terms(requests_per_minute=9))
+                assert await meter.begin(bare, at) is None
+                await meter.settle(bare, await meter.reserve(bare, at, 0, 1), 7, 1)
+        assert not waiting.done()
+        waiting.cancel()
+        assert len(read) <= 2  # not once for each
+        await meter.close()
+
+
 async def test_a_period_that_begins_while_a_lone_gateway_runs_needs_no_ledger() -> None:
     read: list[float] = []
 

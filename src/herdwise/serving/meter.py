@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,6 +24,9 @@ MINUTE_S = 60
 HOLD_S = 3600
 #: No request takes longer: after this a period that has ended gets no more charges.
 _LATEST_S = 2 * 3600
+#: How long a request of a key without budgets waits for the ledger, where counters are to be filled; and how
+#: long none does after one that waited in vain.
+PATIENCE_S, AGAIN_S = 2.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,7 @@ class LocalMeter:
         self._held: dict[str, dict[str, Reservation]] = {}
         self._minutes: dict[str, tuple[int, int, int]] = {}
         self._reading = asyncio.Lock()
+        self._again_at = 0.0
 
     async def begin(self, key: VirtualKey, at: float) -> Left | None:
         """See ``Meter.begin``."""
@@ -211,19 +216,26 @@ class LocalMeter:
 
     async def _know(self, key: VirtualKey, at: float) -> None:
         """Have a counter for every period of a moment. All of them begin with an hour."""
-        hour = int(at // 3600)
-        if self._known_hour.get(key.key_id) == hour:
+        if self._known_hour.get(key.key_id) == int(at // 3600):
             return
-        async with self._reading:
+        if key.terms.budgets:
+            await self._read(key, at)
+        elif (
+            time.monotonic() >= self._again_at
+        ):  # it has none to keep within: it need not wait for the ledger
             try:
-                for period in PERIODS:
-                    since = period_start(period, at)
-                    if (key.key_id, since) not in self._spent:
-                        self._spent[key.key_id, since] = await self._spent_before(key.key_id, since)
-            except (SQLAlchemyError, HerdwiseError):
-                if key.terms.budgets:
-                    raise
-                return  # it has none to keep within: it need not wait for the ledger
+                async with asyncio.timeout(PATIENCE_S):
+                    await self._read(key, at)
+            except (SQLAlchemyError, HerdwiseError, TimeoutError):
+                self._again_at = time.monotonic() + AGAIN_S
+
+    async def _read(self, key: VirtualKey, at: float) -> None:
+        hour = int(at // 3600)
+        async with self._reading:
+            for period in PERIODS:
+                since = period_start(period, at)
+                if (key.key_id, since) not in self._spent:
+                    self._spent[key.key_id, since] = await self._spent_before(key.key_id, since)
             self._met.setdefault(key.key_id, at)
             if hour > self._known_hour.get(key.key_id, -1):  # else it began before others that came first
                 self._known_hour[key.key_id] = hour

@@ -14,8 +14,10 @@ from herdwise.core.errors import ConfigError, HerdwiseError, MissingExtraError, 
 from herdwise.core.money import to_nanos
 from herdwise.serving.keyring import PERIODS, Budget, Period, VirtualKey
 from herdwise.serving.meter import (
+    AGAIN_S,
     HOLD_S,
     MINUTE_S,
+    PATIENCE_S,
     Left,
     Reservation,
     Spent,
@@ -58,6 +60,7 @@ class RedisMeter:
     def __init__(self, url: str, spent: Spent, prefix: str = "herdwise", owner: str = "") -> None:
         self._redis = connect(url)
         self._ledger, self._prefix, self._owner = spent, prefix, owner
+        self._again_at = 0.0
         self._release = self._redis.register_script(RELEASE)
         self._begin = self._redis.register_script(BEGIN)
         self._reserve = self._redis.register_script(RESERVE)
@@ -187,12 +190,18 @@ class RedisMeter:
 
         False where the ledger cannot be read, and the key has no budget to keep within.
         """
-        try:
-            before = await self._ledger(key.key_id, period_start(period, at))
-        except (SQLAlchemyError, HerdwiseError):
-            if key.terms.budgets:
-                raise
+        since = period_start(period, at)
+        if key.terms.budgets:
+            before = await self._ledger(key.key_id, since)
+        elif time.monotonic() < self._again_at:
             return False
+        else:
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    before = await self._ledger(key.key_id, since)
+            except (SQLAlchemyError, HerdwiseError, TimeoutError):
+                self._again_at = time.monotonic() + AGAIN_S
+                return False
         end = period_end(period, at)
         life_s = _FOREVER_S if end is None else int(end - at) + _GRACE_S
         await self._called(self._redis.set(self._place(key, period, at), before, nx=True, ex=life_s))
