@@ -263,3 +263,24 @@ async def test_who_sends_a_head_without_end_during_an_answer_is_hung_up_on(serve
     assert Counting.written == []  # no word stands in the midst of an answer
     writer.transport.abort()
     await asyncio.sleep(0)
+
+
+async def test_who_leaves_after_a_long_body_is_told_of(serve: Serve) -> None:
+    begun, gone = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["more_body"]:
+            pass
+        scope["extensions"][GONE](gone.set)
+        begun.set()
+        await gone.wait()
+
+    port = await serve(app)
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 200000\r\n\r\n")
+    await asyncio.sleep(0.05)
+    writer.write(b"x" * 200_000)
+    async with asyncio.timeout(_LONG_S):
+        await begun.wait()
+        writer.close()
+        await gone.wait()

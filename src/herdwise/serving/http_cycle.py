@@ -35,7 +35,11 @@ class Cycle(RequestResponseCycle):
     def watch(self, gone: Callable[[], None] | None) -> None:
         """Have this called when the client goes before its answer has ended; None = nothing any more."""
         self.on_gone = gone
-        if gone is not None and self.disconnected:
+        if gone is None:
+            return
+        # A long body that came at once has reading paused, and who is not read from is not seen to leave.
+        self.flow.resume_reading()
+        if self.disconnected:
             gone()
 
     async def run_asgi(self, app: Any) -> None:
