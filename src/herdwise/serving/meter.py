@@ -220,9 +220,8 @@ class LocalMeter:
             return
         if key.terms.budgets:
             await self._read(key, at)
-        elif (
-            time.monotonic() >= self._again_at
-        ):  # it has none to keep within: it need not wait for the ledger
+        # Others have nothing to keep within: they need not wait for the ledger.
+        elif time.monotonic() >= self._again_at:
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     await self._read(key, at)
