@@ -149,7 +149,7 @@ A = "name: a, base_url: 'http://127.0.0.1:9/v1'"
         (A, "router: nowhere\n", [], "nowhere"),
         (A, "router: {saved}\n", [], "the router does not know candidate 'a'"),
         (A, "ledger: {url: 'sqlite:///herdwise.yaml'}\n", [], "ledger"),
-        ("name: a, backend: nope", "", [], "there is no backend 'nope'"),
+        ("name: a, backend: nope", "", [], "candidate 'a': there is no backend 'nope'"),
         ("name: a, backend: recorded, options: {outcomes: nowhere}", "", [], "nowhere"),
     ],
 )

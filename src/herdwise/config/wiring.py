@@ -13,7 +13,7 @@ from herdwise.backends.base import BACKENDS, Backend
 from herdwise.config.tree import CandidateNode, Config, Secret
 from herdwise.core.candidate import Candidate, Herd
 from herdwise.core.decision import Constraints, Goals, Preferences
-from herdwise.core.errors import ConfigError
+from herdwise.core.errors import ConfigError, UnknownNameError
 from herdwise.core.money import Price
 from herdwise.core.query import Query
 from herdwise.routing.base import POLICIES, Policy
@@ -68,7 +68,10 @@ def build_backend(node: CandidateNode) -> Backend:
         ConfigError: when it lacks a setting, or takes none of that name.
         UnknownNameError: when nobody registered it.
     """
-    takes = inspect.signature(BACKENDS.get(node.backend)).parameters
+    try:
+        takes = inspect.signature(BACKENDS.get(node.backend)).parameters
+    except UnknownNameError as error:
+        raise UnknownNameError(f"candidate {node.name!r}: {error.message}", remedy=error.remedy) from None
     anything = any(p.kind is p.VAR_KEYWORD for p in takes.values())
     given = {**reach(node), **node.options}
     refused = [name for name in given if name not in takes and not anything]
