@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from herdwise.core.candidate import Candidate
+from herdwise.transport.client import Timeouts
 
 LOOK_UP: Any = {
     "type": "function",
@@ -251,6 +252,19 @@ async def test_a_stream_that_breaks_off_ends_with_a_failed_response(endpoint: An
     assert (error["type"], error["code"]) == ("error", "upstream_failed")
     assert failed["type"] == "response.failed"
     assert failed["response"]["error"]["code"] == "server_error"
+
+
+async def test_a_stream_that_only_kept_the_line_open_before_it_failed_begins_like_any(endpoint: Any) -> None:
+    e = await endpoint(
+        hold_tool_calls=True, keep_alive_s=0.05, timeouts={"small": Timeouts(first_byte_s=1.0, total_s=1.0)}
+    )
+    e.upstreams["small"].behave("hang_before_headers")
+    tool = {"type": "function", "name": "note", "parameters": {"type": "object"}}
+    body = {"model": "small", "input": "x", "stream": True, "tools": [tool]}
+    reply = await e.send("POST", "/v1/responses", body)
+    assert reply.raw.startswith(b": consulting\n\n")
+    kinds = [line[7:] for line in reply.raw.decode().splitlines() if line.startswith("event: ")]
+    assert kinds == ["response.created", "response.in_progress", "error", "response.failed"]
 
 
 async def test_an_answer_that_another_goes_on_with_is_one_message(endpoint: Any) -> None:

@@ -87,6 +87,7 @@ class ResponseWriter(Writer):
     def error(self, error: WireError) -> bytes:
         """See ``Writer.error``."""
         out: list[bytes] = []
+        self._begin(out, {})  # a stream that only kept the line open so far has begun nothing
         told = {name: error.error.get(name) for name in ("code", "message", "param")}
         self._event(out, "error", **told)
         code = "rate_limit_exceeded" if error.status == 429 else "server_error"
